@@ -1,0 +1,58 @@
+"""The pixel store: `pixels/00000.npy`, arrays of shape (N, C, H, W), read by memory map."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medssl.foundation import files
+from medssl.foundation.errors import ArtifactError
+
+SHARD_BYTES = 256 * 2**20  # a shard closes once it holds this much; a series is never cut
+
+
+def shard_path(archive: Path, shard: int) -> Path:
+    """Return the path of one shard."""
+    return archive / "pixels" / f"{shard:05d}.npy"
+
+
+def write(archive: Path, shard: int, images: Iterable[NDArray[np.generic]], count: int) -> None:
+    """Write ``count`` images of one shape and dtype as one shard, one at a time.
+
+    Args:
+        archive: Archive folder.
+        shard: Number of the shard.
+        images: Arrays of shape (C, H, W), in row order.
+        count: How many there are.
+    """
+    path = shard_path(archive, shard)
+    path.parent.mkdir(exist_ok=True)
+    with files.replacing(path) as temp:
+        store: np.memmap[tuple[int, ...], np.dtype[np.generic]] | None = None
+        written = 0
+        for image in images:
+            if store is None:
+                shape = (count, *image.shape)
+                store = np.lib.format.open_memmap(temp, mode="w+", dtype=image.dtype, shape=shape)
+            store[written] = image
+            written += 1
+        assert store is not None
+        assert written == count
+        store.flush()
+
+
+def read(archive: Path, shard: int) -> NDArray[np.generic]:
+    """Return one shard, shape (N, C, H, W), as a read-only memory map.
+
+    Raises:
+        ArtifactError: The shard is missing or damaged.
+    """
+    path = shard_path(archive, shard)
+    try:
+        store: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise ArtifactError("no such pixel shard", where=str(path)) from error
+    except (ValueError, OSError) as error:
+        raise ArtifactError("the pixel shard is damaged", where=str(path)) from error
+    return store

@@ -1,0 +1,44 @@
+"""JSON records: one object per file, its first key the schema."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medssl.artifacts import schema
+from medssl.foundation import files
+from medssl.foundation.errors import ArtifactError
+
+
+def read(path: Path, expected: str) -> dict[str, Any]:
+    """Return the record at ``path`` without its schema key.
+
+    Raises:
+        ArtifactError: The file is missing, is not JSON, or has another schema.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtifactError("no such file", where=str(path)) from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ArtifactError("not a JSON file", where=str(path)) from error
+    if not isinstance(record, dict):
+        raise ArtifactError("not a JSON object", where=str(path))
+    schema.require(record.pop("schema", None), expected, where=path)
+    return record
+
+
+def write(path: Path, expected: str, record: Mapping[str, Any]) -> None:
+    """Write ``record`` atomically, with its schema first. Not-a-number becomes null."""
+    content = {"schema": expected, **record}
+    files.write_text(path, json.dumps(_finite(content), indent=1, ensure_ascii=False) + "\n")
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,192 @@
+"""A run: one folder with its settings, environment, status, metrics and log.
+
+`config.yaml` repeats the run, `status.json` says whether it finished, and a later stage refuses
+one that did not.
+"""
+
+import json
+import os
+import platform
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medssl import __version__
+from medssl.artifacts import records
+from medssl.config.settings import Settings, relative_to, to_plain
+from medssl.foundation import files
+from medssl.foundation.errors import ArtifactError, Interrupted, MedSSLError, UsageError
+
+STATUS_SCHEMA = "medssl.status/1"
+ENV_SCHEMA = "medssl.env/1"
+LIBRARIES = (
+    "lightning-fabric", "monai", "nibabel", "numpy", "pillow", "pyarrow", "pydantic", "pydicom",
+    "safetensors", "scikit-learn", "scipy", "torch",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run folder that is being written."""
+
+    path: Path
+    resumed: bool
+
+    @property
+    def metrics_path(self) -> Path:
+        """`metrics.jsonl`, one line per logged step."""
+        return self.path / "metrics.jsonl"
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Append one line to `metrics.jsonl` (a `Reporter` method)."""
+        with files.explained(self.metrics_path), self.metrics_path.open("a") as stream:
+            stream.write(json.dumps({"step": step, **values}) + "\n")
+
+    def forget_metrics_after(self, step: int) -> None:
+        """Drop the lines a killed process wrote after its last checkpoint."""
+        if not self.metrics_path.is_file():
+            return
+        lines = [line for line in self.metrics_path.read_text().splitlines() if line.endswith("}")]
+        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        files.write_text(self.metrics_path, "".join(f"{line}\n" for line in kept))
+
+    def log(self, text: str) -> None:
+        """Append one dated line to `log.txt`."""
+        path = self.path / "log.txt"
+        with files.explained(path), path.open("a", encoding="utf-8") as stream:
+            stream.write(f"{_now()} {text}\n")
+
+    def environment(self, **facts: object) -> None:
+        """Write `env.json`: versions, device, and the inputs by digest."""
+        record = {
+            "medssl": __version__,
+            "python": platform.python_version(),
+            "system": platform.system(),
+            "machine": platform.machine(),
+            "cores": os.cpu_count(),
+            "libraries": {name: metadata.version(name) for name in LIBRARIES},
+            **facts,
+        }
+        records.write(self.path / "env.json", ENV_SCHEMA, record)
+
+
+@contextmanager
+def create(
+    out: Path, *, stage: str, settings: Settings, resume: bool = False
+) -> Iterator[RunFolder]:
+    """Make (or reopen) a run folder and keep its status true whatever happens inside the block.
+
+    Raises:
+        UsageError: The folder is in use, or is resumed with other settings.
+    """
+    if resume:
+        _check_resumable(out, stage, settings)
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(
+            "the output folder is not empty",
+            where=str(out),
+            fix="choose another --out, or continue an unfinished run with --resume",
+        )
+    with files.explained(out):
+        out.mkdir(parents=True, exist_ok=True)
+        files.sweep(out)
+    if not resume:
+        plain = relative_to(out, to_plain(settings))
+        files.write_text(out / "config.yaml", yaml.safe_dump(plain, sort_keys=False))
+        again = f"medssl {stage} -c config.yaml -o NEW_FOLDER\n"
+        files.write_text(out / "command.txt", f"# repeats this run, from this folder\n{again}")
+    folder = RunFolder(out, resume)
+    with _status(folder, stage):
+        yield folder
+
+
+def require_finished(run: Path, stage: str | None = None) -> None:
+    """Check that ``run`` is a finished run of ``stage``.
+
+    Raises:
+        ArtifactError: There is no such run, it did not finish, or it belongs to another stage.
+    """
+    wanted = f"medssl {stage}" if stage else "a stage"
+    if not (run / "status.json").is_file():
+        raise ArtifactError("no run", where=str(run), fix=f"give a folder written by `{wanted}`")
+    status = read_status(run)
+    if stage and status["stage"] != stage:
+        raise ArtifactError(
+            f"this is a {status['stage']} run, expected {stage}",
+            where=str(run),
+            fix=f"give a folder written by `{wanted}`",
+        )
+    if status["status"] != "finished":
+        raise ArtifactError(
+            f"the run is unfinished (status: {status['status']})",
+            where=str(run),
+            fix=f"finish it with `medssl {status['stage']} … -o {run} --resume`",
+        )
+
+
+def read_status(run: Path) -> dict[str, Any]:
+    """Return `status.json`.
+
+    Raises:
+        ArtifactError: The file is missing or of another schema.
+    """
+    return records.read(run / "status.json", STATUS_SCHEMA)
+
+
+@contextmanager
+def _status(folder: RunFolder, stage: str) -> Iterator[None]:
+    started = _now()
+
+    def say(status: str, error: str = "") -> None:
+        record: dict[str, object] = {
+            "stage": stage,
+            "status": status,
+            "started": started,
+            "updated": _now(),
+        }
+        record |= {"pid": os.getpid()} if status == "running" else {}
+        record |= {"error": error} if error else {}
+        records.write(folder.path / "status.json", STATUS_SCHEMA, record)
+
+    say("running")
+    try:
+        yield
+    except (KeyboardInterrupt, Interrupted):
+        say("interrupted")
+        raise
+    except MedSSLError as error:
+        say("failed", f"{type(error).__name__}: {error.problem}")
+        raise
+    except BaseException as error:  # a bug or a signal: keep the place, never the values
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        say("failed", f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}")
+        raise
+    say("finished")
+
+
+def _check_resumable(out: Path, stage: str, settings: Settings) -> None:
+    if not (out / "status.json").is_file():
+        raise ArtifactError("nothing to resume", where=str(out), fix="start it without --resume")
+    status = read_status(out)
+    if status["stage"] != stage:
+        raise UsageError(f"this is a {status['stage']} run, not {stage}", where=str(out))
+    before = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))
+    now = relative_to(out, to_plain(settings))
+    differing = [key for key in now if now[key] != before.get(key)]
+    if differing:
+        raise UsageError(
+            f"the run was started with other values of {', '.join(differing)}",
+            where=str(out / "config.yaml"),
+            fix=f"resume with `medssl {stage} -c {out / 'config.yaml'} -o {out} --resume`",
+        )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,72 @@
+"""What `medssl reduce` writes: `kept.parquet`, `dropped.parquet`, `reduce.json`."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from medssl.artifacts import records, tables
+
+SCHEMA = "medssl.selection/1"
+KEPT_SCHEMA = "medssl.kept/1"
+DROPPED_SCHEMA = "medssl.dropped/1"
+KEPT = pa.schema([("image_id", pa.string()), ("represents", pa.int32())])  # itself included
+DROPPED = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("representative_id", pa.string()),  # a kept image at least tau similar
+        ("similarity", pa.float64()),
+        ("metric", pa.string()),
+        ("tau", pa.float64()),
+        ("stage", pa.int32()),  # position in a chain of strategies, from 0
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionInfo:
+    """What `reduce.json` says about a selection."""
+
+    archive_hash: str  # a selection belongs to one archive
+    by: str
+    within: str  # series, patient, site or archive
+    threshold: float | None  # None where a budget set a threshold per scope
+    n_images: int
+    n_kept: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write(folder: Path, info: SelectionInfo, kept: pa.Table, dropped: pa.Table) -> None:
+    """Write the two tables and then `reduce.json`."""
+    tables.write(folder / "kept.parquet", KEPT_SCHEMA, kept)
+    tables.write(folder / "dropped.parquet", DROPPED_SCHEMA, dropped)
+    records.write(folder / "reduce.json", SCHEMA, asdict(info))
+
+
+def read_info(folder: Path) -> SelectionInfo:
+    """Return `reduce.json`.
+
+    Raises:
+        ArtifactError: The file is missing or of another schema.
+    """
+    return SelectionInfo(**records.read(folder / "reduce.json", SCHEMA))
+
+
+def read_kept(folder: Path) -> pa.Table:
+    """Return `kept.parquet`, in archive order.
+
+    Raises:
+        ArtifactError: The file is missing or of another schema.
+    """
+    return tables.read(folder / "kept.parquet", KEPT_SCHEMA, KEPT)
+
+
+def read_dropped(folder: Path) -> pa.Table:
+    """Return `dropped.parquet`, in archive order.
+
+    Raises:
+        ArtifactError: The file is missing or of another schema.
+    """
+    return tables.read(folder / "dropped.parquet", DROPPED_SCHEMA, DROPPED)

@@ -1,0 +1,100 @@
+"""Encoder weights: `encoder.safetensors`, and `encoder.json` that says how to use them without us.
+
+Nothing is unpickled here or anywhere else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from medssl.artifacts import records
+from medssl.foundation import files
+from medssl.foundation.errors import ArtifactError
+
+SCHEMA = "medssl.encoder/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderInfo:
+    """Everything needed to feed the encoder and to judge where it may be used."""
+
+    encoder: str  # name of the architecture
+    options: Mapping[str, Any]
+    library: str  # call that builds it, for example monai.networks.nets.resnet18(...)
+    in_channels: int
+    spatial_dims: int
+    feature_layer: str  # what the weights end in; the projection head is dropped
+    feature_size: int
+    image_size: int  # px, side of the square view
+    intensity: Mapping[str, Any]  # how stored pixels become the encoder's input
+    method: str
+    paper: str
+    medssl: str
+    epochs: int
+    seed: int
+    archive_hash: str
+    n_images: int
+    key_id: str  # key the patient digests were made with
+    weights_sha256: str = ""
+    patient_digests: tuple[str, ...] = field(default_factory=tuple)
+
+
+def write(folder: Path, info: EncoderInfo, tensors: Mapping[str, NDArray[np.generic]]) -> None:
+    """Write the weights, then the record with their digest."""
+    path = folder / "encoder.safetensors"
+    with files.replacing(path) as temp:
+        save_file({k: np.ascontiguousarray(v) for k, v in sorted(tensors.items())}, temp)
+    record = {**asdict(info), "weights_sha256": files.sha256(path)}
+    records.write(folder / "encoder.json", SCHEMA, record)
+
+
+def read_info(folder: Path) -> EncoderInfo:
+    """Return `encoder.json`.
+
+    Raises:
+        ArtifactError: The file is missing or of another schema.
+    """
+    record = records.read(folder / "encoder.json", SCHEMA)
+    return EncoderInfo(**{**record, "patient_digests": tuple(record["patient_digests"])})
+
+
+def read_tensors(path: Path) -> dict[str, NDArray[np.generic]]:
+    """Return the tensors of a safetensors file by name.
+
+    Raises:
+        ArtifactError: The file is missing or is not safetensors.
+    """
+    try:
+        return dict(load_file(path))
+    except FileNotFoundError as error:
+        raise ArtifactError("no such weight file", where=str(path)) from error
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(
+            "not a safetensors file",
+            where=str(path),
+            fix="give a run folder, or weights saved as safetensors; pickles are never opened",
+        ) from error
+
+
+def read_verified(folder: Path) -> tuple[EncoderInfo, dict[str, NDArray[np.generic]]]:
+    """Return record and tensors of an export folder after checking the digest.
+
+    Raises:
+        ArtifactError: A file is missing, or the weights are not those the record describes.
+    """
+    info = read_info(folder)
+    path = folder / "encoder.safetensors"
+    tensors = read_tensors(path)
+    if files.sha256(path) != info.weights_sha256:
+        raise ArtifactError(
+            "the weights are not those encoder.json describes",
+            where=str(path),
+            fix="export the run again, or restore the file",
+        )
+    return info, tensors

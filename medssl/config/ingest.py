@@ -1,0 +1,26 @@
+"""Settings of `medssl ingest`."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from medssl.config.settings import Settings
+
+
+class IngestSettings(Settings):
+    """Everything that decides what an archive holds."""
+
+    sources: tuple[Path, ...] = Field(min_length=1)
+    labels: Path | None = None  # CSV; a labels.csv in a source folder is joined without being asked
+    key: Literal["path", "stem", "patient", "study", "series"] | None = None  # None: best match
+    key_column: str | None = None  # None: the best-matching column
+    label: tuple[str, ...] = ()  # label columns; empty: `label`, or all that are not known keys
+    patient: str = "auto"  # auto, tag, parent or col:NAME
+    site: str = "auto"
+    series: str = "auto"
+    size: int | Literal["keep"] = 256  # longest side of stored images, px; never enlarged
+    spatial_dims: Literal["auto", 2, 3] = "auto"
+    key_file: Path | None = None  # institution's key; None: the user's configuration folder
+    max_rejects: float = Field(default=0.05, ge=0, le=1)  # above this share of files: exit 8
+    smoke: bool = False  # 64 files drawn evenly, to try the whole path

@@ -1,0 +1,3 @@
+"""Freezing schedules: one file each, named as users type it."""
+
+KIND = "freezing schedule"

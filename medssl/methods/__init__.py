@@ -1,0 +1,3 @@
+"""Self-supervised methods: one file each, named as users type it."""
+
+KIND = "pretraining method"

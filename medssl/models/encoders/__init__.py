@@ -1,0 +1,3 @@
+"""Encoders: one file each, named as users type it."""
+
+KIND = "encoder"

@@ -1,0 +1,3 @@
+"""Reduction strategies: one file each, named as users type it."""
+
+KIND = "reduction strategy"
