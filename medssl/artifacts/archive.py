@@ -114,8 +114,7 @@ def read_info(archive: Path) -> ArchiveInfo:
             if unfinished
             else "run `medssl ingest` first",
         )
-    record = records.read(archive / "archive.json", SCHEMA)
-    return ArchiveInfo(**{**record, "sites": tuple(record["sites"])})
+    return records.read_as(ArchiveInfo, archive / "archive.json", SCHEMA)
 
 
 def read_images(archive: Path) -> pa.Table:

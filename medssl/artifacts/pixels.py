@@ -28,18 +28,22 @@ def write(archive: Path, shard: int, images: Iterable[NDArray[np.generic]], coun
     """
     path = shard_path(archive, shard)
     path.parent.mkdir(exist_ok=True)
-    with files.replacing(path) as temp:
-        store: np.memmap[tuple[int, ...], np.dtype[np.generic]] | None = None
-        written = 0
+    written = 0
+    like: tuple[object, object] | None = None
+    with files.replacing(path) as temp, temp.open("wb") as stream:
         for image in images:
-            if store is None:
-                shape = (count, *image.shape)
-                store = np.lib.format.open_memmap(temp, mode="w+", dtype=image.dtype, shape=shape)
-            store[written] = image
+            if not written:
+                header = {
+                    "descr": np.lib.format.dtype_to_descr(image.dtype),
+                    "fortran_order": False,
+                    "shape": (count, *image.shape),
+                }
+                np.lib.format.write_array_header_1_0(stream, header)
+                like = (image.shape, image.dtype)
+            assert (image.shape, image.dtype) == like, "the images of a shard must be alike"
+            stream.write(np.ascontiguousarray(image).tobytes())
             written += 1
-        assert store is not None
-        assert written == count
-        store.flush()
+        assert written == count, f"{count} images announced, {written} given"
 
 
 def read(archive: Path, shard: int) -> NDArray[np.generic]:
@@ -53,6 +57,6 @@ def read(archive: Path, shard: int) -> NDArray[np.generic]:
         store: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise ArtifactError("no such pixel shard", where=str(path)) from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, EOFError) as error:
         raise ArtifactError("the pixel shard is damaged", where=str(path)) from error
     return store

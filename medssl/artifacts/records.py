@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from medssl.artifacts import schema
 from medssl.foundation import files
 from medssl.foundation.errors import ArtifactError
+
+T = TypeVar("T")
 
 
 def read(path: Path, expected: str) -> dict[str, Any]:
@@ -26,6 +29,22 @@ def read(path: Path, expected: str) -> dict[str, Any]:
         raise ArtifactError("not a JSON object", where=str(path))
     schema.require(record.pop("schema", None), expected, where=path)
     return record
+
+
+def read_as(kind: type[T], path: Path, expected: str) -> T:
+    """Return the record at ``path`` as the frozen dataclass ``kind``; lists become tuples.
+
+    Raises:
+        ArtifactError: The file is missing, is not JSON, has another schema, or lacks a key.
+    """
+    record = read(path, expected)
+    known = fields(kind)  # type: ignore[arg-type]  # a dataclass by contract
+    needed = [f.name for f in known if f.default is MISSING and f.default_factory is MISSING]
+    missing = [name for name in needed if name not in record]
+    if missing:
+        raise ArtifactError(f"lacks the keys {', '.join(missing)}", where=str(path))
+    values = {f.name: record[f.name] for f in known if f.name in record}
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 def write(path: Path, expected: str, record: Mapping[str, Any]) -> None:

@@ -1,17 +1,57 @@
-"""`report.json`: the numbers behind `report.html`. The JSON is the truth, the page draws it."""
+"""`report.json`: the numbers behind `report.html`. The JSON is the truth, the page draws it.
+
+`tables/estimates.parquet` and `tables/folds.parquet` hold its two tables for other programs.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medssl.artifacts import records
+import pyarrow as pa
+
+from medssl.artifacts import records, tables
 
 SCHEMA = "medssl.report/1"
+ESTIMATES_SCHEMA = "medssl.estimates/1"
+FOLDS_SCHEMA = "medssl.folds/1"
+ESTIMATES = pa.schema(
+    [
+        ("metric", pa.string()),
+        ("column", pa.string()),  # the target, one of its classes, or the macro average
+        ("value", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("undefined", pa.int64()),  # resamples without a value
+        ("no_skill", pa.float64()),
+        ("n_patients", pa.int64()),  # null where patients are unknown
+        ("n_units", pa.int64()),
+        ("n_events", pa.int64()),  # null for an average over classes
+    ]
+)
+FOLDS = pa.schema(
+    [
+        ("column", pa.string()),
+        ("repeat", pa.int64()),
+        ("fold", pa.int64()),
+        ("n_units", pa.int64()),
+        ("n_events", pa.int64()),
+        ("auroc", pa.float64()),  # not-a-number where the fold lacks a class
+    ]
+)
 
 
 def write(folder: Path, report: Mapping[str, Any]) -> None:
     """Write `report.json`."""
     records.write(folder / "report.json", SCHEMA, report)
+
+
+def write_tables(folder: Path, report: Mapping[str, Any]) -> None:
+    """Write the two tables a report holds as Parquet."""
+    (folder / "tables").mkdir(exist_ok=True)
+    estimates = tables.build(list(report["estimates"]), ESTIMATES)
+    tables.write(folder / "tables" / "estimates.parquet", ESTIMATES_SCHEMA, estimates)
+    folds = tables.build(list(report["folds"]["rows"]), FOLDS)
+    tables.write(folder / "tables" / "folds.parquet", FOLDS_SCHEMA, folds)
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -21,3 +61,21 @@ def read(folder: Path) -> dict[str, Any]:
         ArtifactError: The file is missing or of another schema.
     """
     return records.read(folder / "report.json", SCHEMA)
+
+
+def read_estimates(folder: Path) -> pa.Table:
+    """Return `tables/estimates.parquet`, in the order of the report.
+
+    Raises:
+        ArtifactError: The file is missing or of another schema.
+    """
+    return tables.read(folder / "tables" / "estimates.parquet", ESTIMATES_SCHEMA, ESTIMATES)
+
+
+def read_folds(folder: Path) -> pa.Table:
+    """Return `tables/folds.parquet`, by column, repeat and fold.
+
+    Raises:
+        ArtifactError: The file is missing or of another schema.
+    """
+    return tables.read(folder / "tables" / "folds.parquet", FOLDS_SCHEMA, FOLDS)

@@ -33,35 +33,47 @@ LIBRARIES = (
 
 
 @dataclass(frozen=True)
+class RunLog:
+    """`metrics.jsonl` and `log.txt` of a folder (a `Record`)."""
+
+    folder: Path
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Append one line to `metrics.jsonl`."""
+        self._append("metrics.jsonl", json.dumps({"step": step, **values}))
+
+    def note(self, text: str) -> None:
+        """Append one dated line to `log.txt`."""
+        self._append("log.txt", f"{_now()} {text}")
+
+    def warn(self, text: str) -> None:
+        """Append one dated line to `log.txt`, marked as a warning."""
+        self._append("log.txt", f"{_now()} warning: {text}")
+
+    def forget_after(self, step: int) -> None:
+        """Drop the metrics a killed process wrote after its last checkpoint."""
+        path = self.folder / "metrics.jsonl"
+        if path.is_file():
+            whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
+            kept = [line for line in whole if json.loads(line)["step"] <= step]
+            files.write_text(path, "".join(f"{line}\n" for line in kept))
+
+    def _append(self, name: str, line: str) -> None:
+        path = self.folder / name
+        with files.explained(path), path.open("a", encoding="utf-8") as stream:
+            stream.write(f"{line}\n")
+
+
+@dataclass(frozen=True)
 class RunFolder:
     """A run folder that is being written."""
 
     path: Path
-    resumed: bool
 
     @property
-    def metrics_path(self) -> Path:
-        """`metrics.jsonl`, one line per logged step."""
-        return self.path / "metrics.jsonl"
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Append one line to `metrics.jsonl` (a `Reporter` method)."""
-        with files.explained(self.metrics_path), self.metrics_path.open("a") as stream:
-            stream.write(json.dumps({"step": step, **values}) + "\n")
-
-    def forget_metrics_after(self, step: int) -> None:
-        """Drop the lines a killed process wrote after its last checkpoint."""
-        if not self.metrics_path.is_file():
-            return
-        lines = [line for line in self.metrics_path.read_text().splitlines() if line.endswith("}")]
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
-        files.write_text(self.metrics_path, "".join(f"{line}\n" for line in kept))
-
-    def log(self, text: str) -> None:
-        """Append one dated line to `log.txt`."""
-        path = self.path / "log.txt"
-        with files.explained(path), path.open("a", encoding="utf-8") as stream:
-            stream.write(f"{_now()} {text}\n")
+    def log(self) -> RunLog:
+        """Its metrics and its log."""
+        return RunLog(self.path)
 
     def environment(self, **facts: object) -> None:
         """Write `env.json`: versions, device, and the inputs by digest."""
@@ -102,7 +114,7 @@ def create(
         files.write_text(out / "config.yaml", yaml.safe_dump(plain, sort_keys=False))
         again = f"medssl {stage} -c config.yaml -o NEW_FOLDER\n"
         files.write_text(out / "command.txt", f"# repeats this run, from this folder\n{again}")
-    folder = RunFolder(out, resume)
+    folder = RunFolder(out)
     with _status(folder, stage):
         yield folder
 

@@ -51,7 +51,7 @@ def read_info(folder: Path) -> SelectionInfo:
     Raises:
         ArtifactError: The file is missing or of another schema.
     """
-    return SelectionInfo(**records.read(folder / "reduce.json", SCHEMA))
+    return records.read_as(SelectionInfo, folder / "reduce.json", SCHEMA)
 
 
 def read_kept(folder: Path) -> pa.Table:

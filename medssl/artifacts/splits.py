@@ -41,8 +41,4 @@ def read(path: Path) -> Splits:
     Raises:
         ArtifactError: The file is missing or of another schema.
     """
-    record = records.read(path, SCHEMA)
-    record.pop("digest")
-    return Splits(
-        **{**record, "classes": tuple(record["classes"]), "test_fold": tuple(record["test_fold"])}
-    )
+    return records.read_as(Splits, path, SCHEMA)

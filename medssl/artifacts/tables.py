@@ -16,7 +16,8 @@ def read(path: Path, expected: str, columns: pa.Schema) -> pa.Table:
     """Return the table at ``path`` with exactly the columns of ``columns``, in that order.
 
     Raises:
-        ArtifactError: The file is missing, is not Parquet, has another schema, or lacks a column.
+        ArtifactError: The file is missing, is not Parquet, has another schema, or lacks a column
+            or has it in another type.
     """
     try:
         table = pq.read_table(path)
@@ -29,7 +30,10 @@ def read(path: Path, expected: str, columns: pa.Schema) -> pa.Table:
     missing = [name for name in columns.names if name not in table.schema.names]
     if missing:
         raise ArtifactError(f"lacks the columns {', '.join(missing)}", where=str(path))
-    return table.select(columns.names).cast(columns)
+    try:
+        return table.select(columns.names).cast(columns)
+    except pa.ArrowException as error:
+        raise ArtifactError(f"a column has another type: {error}", where=str(path)) from error
 
 
 def write(path: Path, expected: str, table: pa.Table) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from medssl.artifacts import records
 from medssl.foundation import files
@@ -48,8 +48,7 @@ class EncoderInfo:
 def write(folder: Path, info: EncoderInfo, tensors: Mapping[str, NDArray[np.generic]]) -> None:
     """Write the weights, then the record with their digest."""
     path = folder / "encoder.safetensors"
-    with files.replacing(path) as temp:
-        save_file({k: np.ascontiguousarray(v) for k, v in sorted(tensors.items())}, temp)
+    write_tensors(path, tensors)
     record = {**asdict(info), "weights_sha256": files.sha256(path)}
     records.write(folder / "encoder.json", SCHEMA, record)
 
@@ -60,8 +59,13 @@ def read_info(folder: Path) -> EncoderInfo:
     Raises:
         ArtifactError: The file is missing or of another schema.
     """
-    record = records.read(folder / "encoder.json", SCHEMA)
-    return EncoderInfo(**{**record, "patient_digests": tuple(record["patient_digests"])})
+    return records.read_as(EncoderInfo, folder / "encoder.json", SCHEMA)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, NDArray[np.generic]]) -> None:
+    """Write named tensors as safetensors; the same tensors give the same bytes."""
+    content = save({k: np.asarray(v, order="C") for k, v in sorted(tensors.items())})
+    files.write_bytes(path, content)
 
 
 def read_tensors(path: Path) -> dict[str, NDArray[np.generic]]:

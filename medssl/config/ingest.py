@@ -1,7 +1,7 @@
 """Settings of `medssl ingest`."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -15,11 +15,12 @@ class IngestSettings(Settings):
     labels: Path | None = None  # CSV; a labels.csv in a source folder is joined without being asked
     key: Literal["path", "stem", "patient", "study", "series"] | None = None  # None: best match
     key_column: str | None = None  # None: the best-matching column
-    label: tuple[str, ...] = ()  # label columns; empty: `label`, or all that are not known keys
+    label: tuple[str, ...] = ()  # label columns; empty: the column `label`
     patient: str = "auto"  # auto, tag, parent or col:NAME
     site: str = "auto"
     series: str = "auto"
-    size: int | Literal["keep"] = 256  # longest side of stored images, px; never enlarged
+    patient_scope: Literal["key", "site", "issuer"] = "key"  # where a patient id is unique
+    size: Annotated[int, Field(ge=8)] | Literal["keep"] = 256  # longest stored side, px
     spatial_dims: Literal["auto", 2, 3] = "auto"
     key_file: Path | None = None  # institution's key; None: the user's configuration folder
     max_rejects: float = Field(default=0.05, ge=0, le=1)  # above this share of files: exit 8

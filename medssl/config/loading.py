@@ -1,10 +1,11 @@
 """Where settings come from: defaults < `--preset` < `-c FILE` < `--set a.b=c` < flags."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -80,7 +81,8 @@ def presets(stage: str) -> list[str]:
     folder = resources.files("medssl.config").joinpath("presets", stage)
     if not folder.is_dir():
         return []
-    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir())
+    names = (entry.name for entry in folder.iterdir())
+    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
 
 def read_preset(stage: str, name: str) -> dict[str, Any]:
@@ -170,24 +172,56 @@ def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _explain(model: type[Any], error: ValidationError) -> str:
-    lines = []
+    """Return one clause per wrong key; what a union would accept is said in one breath."""
+    lines: dict[str, str] = {}
+    wrong: dict[str, list[str]] = {}
     for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"]) or "settings"
+        parts, known = _locate(model, item["loc"])
+        key = ".".join(parts) or "settings"
         if item["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
-            known = _known_keys(model, item["loc"][:-1])
-            lines.append(f"unknown key {key!r}; {plugins.suggest(str(item['loc'][-1]), known)}")
+            lines[key] = f"unknown key {key!r}; {plugins.suggest(parts[-1], known)}"
         elif item["type"] == "missing":
-            lines.append(f"{key} is needed")
+            lines[key] = f"{key} is needed{_description(model, parts[0])}"
         else:
-            lines.append(f"{key}: {item['msg'].lower()}, got {item['input']!r}")
-    return "; ".join(lines)
+            message = item["msg"][:1].lower() + item["msg"][1:]
+            wrong.setdefault(key, []).append(message)
+            lines[key] = f"{key}: {' or '.join(wrong[key])}, got {item['input']!r}"
+    return "; ".join(
+        line for key, line in lines.items() if not any(k.startswith(f"{key}.") for k in lines)
+    )
 
 
-def _known_keys(model: type[Any], path: Sequence[str | int]) -> list[str]:
-    for part in path:
-        if not issubclass(model, BaseModel):
-            break
-        model = model.model_fields[str(part)].annotation  # type: ignore[assignment]
-    if issubclass(model, BaseModel):
-        return list(model.model_fields)
-    return [f.name for f in fields(model)]
+def _locate(model: type[Any], loc: Sequence[str | int]) -> tuple[list[str], list[str]]:
+    """Return the key as users write it, and the keys known beside its last part.
+
+    Where a setting may be one of several types, pydantic names the type it tried in ``loc``.
+    """
+    parts: list[str] = []
+    known: list[str] = []
+    here: Any = model
+    for part in loc:
+        choices = [choice for choice in get_args(here) if choice is not NoneType]
+        if _is_union(here) and len(choices) > 1:
+            here = next((c for c in choices if getattr(c, "__name__", "") == part), None)
+            continue
+        here = choices[0] if _is_union(here) else here
+        keys = _keys(here)
+        parts, known = [*parts, str(part)], list(keys)
+        here = keys.get(str(part))
+    return parts, known
+
+
+def _is_union(annotation: Any) -> bool:  # noqa: ANN401 - a type
+    return get_origin(annotation) in {Union, UnionType}
+
+
+def _keys(model: Any) -> dict[str, Any]:  # noqa: ANN401 - a type
+    """Return the keys of a settings model or a plugin's `Config`, each with its type."""
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        return {name: field.annotation for name, field in model.model_fields.items()}
+    return {f.name: f.type for f in fields(model)} if is_dataclass(model) else {}
+
+
+def _description(model: type[Any], key: str) -> str:
+    info = getattr(model, "model_fields", {}).get(key)
+    return f": {info.description}" if info is not None and info.description else ""

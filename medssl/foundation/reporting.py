@@ -6,21 +6,8 @@ from typing import Protocol, TypeVar
 T = TypeVar("T")
 
 
-class Reporter(Protocol):
-    """Where progress goes. The command line draws it, tests record it, notebooks may ignore it."""
-
-    def track(
-        self, items: Iterable[T], *, task: str, total: int | None = None, unit: str = "it"
-    ) -> Iterator[T]:
-        """Yield ``items`` while showing how far along ``task`` is.
-
-        Args:
-            items: What is worked through; the time spent waiting for it is the data_wait share.
-            task: A few words for the user.
-            total: Number of items; taken from ``len(items)`` where that exists.
-            unit: What one item is, for the rate ("images", "files").
-        """
-        ...
+class Record(Protocol):
+    """Where measured values and lines of text are kept."""
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Take the values measured at ``step``."""
@@ -35,14 +22,44 @@ class Reporter(Protocol):
         ...
 
 
+class Reporter(Record, Protocol):
+    """Where progress goes. The command line draws it, tests record it, notebooks may ignore it."""
+
+    def track(
+        self,
+        items: Iterable[T],
+        *,
+        task: str,
+        total: int | None = None,
+        unit: str = "it",
+        each: int = 1,
+    ) -> Iterator[T]:
+        """Yield ``items`` while showing how far along ``task`` is.
+
+        Args:
+            items: What is worked through; the time spent waiting for it is the data_wait share.
+            task: A few words for the user.
+            total: Number of items; taken from ``len(items)`` where that exists.
+            unit: What the rate counts ("images", "files").
+            each: How many of those one item is.
+        """
+        ...
+
+
 class Silent:
     """A reporter that says nothing."""
 
     def track(
-        self, items: Iterable[T], *, task: str, total: int | None = None, unit: str = "it"
+        self,
+        items: Iterable[T],
+        *,
+        task: str,
+        total: int | None = None,
+        unit: str = "it",
+        each: int = 1,
     ) -> Iterator[T]:
         """Yield ``items``."""
-        del task, total, unit
+        del task, total, unit, each
         yield from items
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
@@ -65,10 +82,16 @@ class Recording(Silent):
         self.values: list[tuple[int, dict[str, float]]] = []
 
     def track(
-        self, items: Iterable[T], *, task: str, total: int | None = None, unit: str = "it"
+        self,
+        items: Iterable[T],
+        *,
+        task: str,
+        total: int | None = None,
+        unit: str = "it",
+        each: int = 1,
     ) -> Iterator[T]:
         """Remember the task and yield ``items``."""
-        del total, unit
+        del total, unit, each
         self.tasks.append(task)
         yield from items
 
@@ -88,27 +111,33 @@ class Recording(Silent):
 class Tee:
     """Send everything to one reporter that draws and to others that keep records."""
 
-    def __init__(self, drawing: Reporter, *records: Reporter) -> None:
+    def __init__(self, drawing: Reporter, *records: Record) -> None:
         self._drawing = drawing
         self._records = records
 
     def track(
-        self, items: Iterable[T], *, task: str, total: int | None = None, unit: str = "it"
+        self,
+        items: Iterable[T],
+        *,
+        task: str,
+        total: int | None = None,
+        unit: str = "it",
+        each: int = 1,
     ) -> Iterator[T]:
         """Let the first reporter draw the progress."""
-        return self._drawing.track(items, task=task, total=total, unit=unit)
+        return self._drawing.track(items, task=task, total=total, unit=unit, each=each)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Pass the values on to all."""
-        for reporter in (self._drawing, *self._records):
-            reporter.metrics(step, values)
+        for record in (self._drawing, *self._records):
+            record.metrics(step, values)
 
     def note(self, text: str) -> None:
         """Pass the text on to all."""
-        for reporter in (self._drawing, *self._records):
-            reporter.note(text)
+        for record in (self._drawing, *self._records):
+            record.note(text)
 
     def warn(self, text: str) -> None:
         """Pass the text on to all."""
-        for reporter in (self._drawing, *self._records):
-            reporter.warn(text)
+        for record in (self._drawing, *self._records):
+            record.warn(text)

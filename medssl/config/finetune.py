@@ -1,0 +1,85 @@
+"""Settings of `medssl finetune`."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from medssl.config.settings import Settings
+from medssl.config.training import Auto, Intensity, Optim, Precision, Views
+
+FINETUNE_VIEWS = Views(
+    scale=(0.8, 1.0),
+    ratio=(0.9, 1.1),
+    rotation_deg=5.0,
+    contrast=0.1,
+    gamma=0.1,
+    noise=0.05,
+    blur=0.1,
+)
+
+
+class FinetuneSettings(Settings):
+    """Everything that decides the models of a site and the predictions they are judged by."""
+
+    archive: Path = Field(description="an archive written by `medssl ingest`")
+    init_from: Path | Literal["none"] = Field(
+        description="--init-from RUN, a weight file, or none for random weights"
+    )
+    allow_partial: bool = False  # accept weights that do not fill the encoder
+    target: str = "auto"  # label column; auto: the only one there is
+    positive: str | None = None  # None: 1 or true, else the last class in sort order
+    group: Literal["patient", "none"] = "patient"  # none: every image is its own patient
+    schedule: str = "full"
+    schedule_options: dict[str, Any] = {}
+    encoder: str = "auto"
+    encoder_options: dict[str, Any] = {}
+    folds: int = Field(default=5, ge=2)
+    repeats: int = Field(default=1, ge=1)
+    epochs: int | Auto = "auto"
+    batch_size: int | Auto = "auto"  # images per optimiser step
+    image_size: int | Auto = "auto"  # px, side of the square the encoder sees
+    dropout: float = Field(default=0.1, ge=0, lt=1)  # before the linear head
+    precision: Precision = "auto"
+    seed: int = 0
+    optim: Optim = Optim()
+    intensity: Intensity | Auto = "auto"
+    views: Views = FINETUNE_VIEWS
+    smoke: bool = False  # two steps, two folds and 16 patients, to try the whole path
+
+
+def resolve(
+    settings: FinetuneSettings, *, n_train: int, side: int, gpu: bool, source: dict[str, Any]
+) -> tuple[FinetuneSettings, list[str]]:
+    """Return the settings with every `auto` but the target replaced, and a reason for each.
+
+    Args:
+        settings: As the user gave them.
+        n_train: Images a fold trains on.
+        side: Longest side of the stored images, px.
+        gpu: Whether a GPU will be used.
+        source: What the pretrained encoder was trained with (`encoder`, `encoder_options`,
+            `image_size`, `intensity`); empty for random weights.
+    """
+    where = "on a GPU" if gpu else "on a CPU"
+    batch = min(32, max(2, n_train // 4))
+    like = "as pretrained"
+    found: dict[str, tuple[Any, str]] = {
+        "encoder": (source.get("encoder", "resnet18"), like if source else "small cohort"),
+        "image_size": (
+            source.get("image_size", min(side, 224 if gpu else 64)),
+            like if source else f"{where}, images stored at {side} px",
+        ),
+        "intensity": (
+            Intensity(**source.get("intensity", {})),
+            like if source else "CT window, everything else standardised",
+        ),
+        "batch_size": (batch, f"{n_train} training images"),
+        "epochs": (20, "the paper's length for a small cohort"),
+        "precision": ("bf16" if gpu else "32", where),
+    }
+    update = {k: v for k, (v, _) in found.items() if getattr(settings, k) == "auto"}
+    reasons = [f"{k} {v} (auto: {found[k][1]})" for k, v in update.items()]
+    if source and settings.encoder == "auto":
+        update["encoder_options"] = source["encoder_options"]
+    return settings.model_copy(update=update), reasons

@@ -1,0 +1,63 @@
+"""Every `auto` of the training stages is resolved, with a reason, and nothing else is touched."""
+
+import pytest
+
+from medssl.config import finetune, pretrain
+
+
+def pretraining(**given):
+    return pretrain.PretrainSettings(archive="somewhere", **given)
+
+
+def finetuning(**given):
+    return finetune.FinetuneSettings(archive="somewhere", init_from="none", **given)
+
+
+def autos(value):
+    found = value if isinstance(value, dict) else {}
+    return [k for k, v in found.items() if v == "auto" or autos(v)]
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize("n_images", [2, 50, 1000, 200_000])
+def test_no_auto_is_left_in_pretraining(n_images, gpu):
+    settings, reasons = pretrain.resolve(pretraining(), n_images=n_images, side=256, gpu=gpu)
+    assert autos(settings.model_dump()) == []
+    assert len(reasons) == 7
+    assert all("(auto: " in reason for reason in reasons)
+    assert 2 <= settings.batch_size <= n_images
+    assert settings.image_size == (224 if gpu else 64)
+
+
+def test_what_the_user_says_stays():
+    given = pretraining(epochs=3, batch_size=10, image_size=96, optim={"lr": 0.5})
+    settings, reasons = pretrain.resolve(given, n_images=100, side=256, gpu=False)
+    assert (settings.epochs, settings.batch_size, settings.image_size) == (3, 10, 96)
+    assert settings.optim.lr == 0.5
+    assert {reason.split()[0] for reason in reasons} == {"method", "encoder", "precision"}
+
+
+def test_views_are_never_larger_than_the_stored_images():
+    settings, _ = pretrain.resolve(pretraining(), n_images=100, side=48, gpu=True)
+    assert settings.image_size == 48
+
+
+def test_finetuning_takes_its_input_from_the_pretrained_encoder():
+    source = {
+        "encoder": "resnet18",
+        "encoder_options": {},
+        "image_size": 96,
+        "intensity": {"window_hu": [-160.0, 240.0]},
+    }
+    settings, reasons = finetune.resolve(
+        finetuning(), n_train=800, side=256, gpu=False, source=source
+    )
+    assert settings.image_size == 96
+    assert settings.intensity.window_hu == (-160.0, 240.0)
+    assert sum("as pretrained" in reason for reason in reasons) == 3
+
+
+def test_finetuning_from_random_weights_resolves_everything_but_the_target():
+    settings, _ = finetune.resolve(finetuning(), n_train=20, side=256, gpu=False, source={})
+    assert autos(settings.model_dump()) == ["target"]
+    assert settings.batch_size == 5

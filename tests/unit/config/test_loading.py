@@ -1,0 +1,239 @@
+"""Settings: defaults < preset < file < --set < flags, and every mistake is named and answered."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field
+
+from medssl.config import loading
+from medssl.config.loading import Sources
+from medssl.config.settings import Settings
+from medssl.foundation.errors import UsageError
+
+
+class Inner(Settings):
+    lr: float = 0.1
+    warmup: int = 0
+
+
+class Example(Settings):
+    by: str = "default"
+    threshold: float | None = None
+    within: str = "archive"
+    folds: int = Field(default=5, ge=2)
+    optim: Inner = Inner()
+    views: Inner | Literal["auto"] = "auto"
+    options: dict[str, Any] = Field(default_factory=dict)
+    archive: Path | None = None
+    start: Path | Literal["none"] = "none"
+    sources: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    size: int = 8
+    name: str = "a"
+
+
+def resolve(**given_sources: Any) -> Example:
+    return loading.resolve(Example, "reduce", Sources(**given_sources))
+
+
+def write(path: Path, values: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_each_source_beats_the_one_before(tmp_path):
+    """`by` comes from the preset hash6, and is then overridden step by step."""
+    file = write(tmp_path / "a.yaml", {"by": "file"})
+    steps = [
+        ({}, "default"),
+        ({"preset": "hash6"}, "dhash"),
+        ({"files": [file]}, "file"),
+        ({"sets": ["by=set"]}, "set"),
+        ({"flags": {"by": "flag"}}, "flag"),
+    ]
+    collected: dict[str, Any] = {}
+    for step, expected in steps:
+        collected |= step
+        assert resolve(**collected).by == expected
+
+
+def test_what_the_stronger_source_leaves_out_stays(tmp_path):
+    settings = resolve(preset="hash6", files=[write(tmp_path / "a.yaml", {"folds": 3})])
+    assert (settings.by, settings.within, settings.threshold) == ("dhash", "series", 1 - 6 / 64)
+    assert settings.folds == 3
+
+
+def test_later_files_and_sets_win(tmp_path):
+    files = [write(tmp_path / f"{n}.yaml", {"folds": n}) for n in (3, 4)]
+    assert resolve(files=files).folds == 4
+    assert resolve(files=files, sets=["folds=6", "folds=7"]).folds == 7
+
+
+def test_nested_settings_merge_key_by_key(tmp_path):
+    file = write(tmp_path / "a.yaml", {"optim": {"lr": 1.0, "warmup": 3}})
+    settings = resolve(files=[file], sets=["optim.lr=2"], flags={"optim.warmup": None})
+    assert settings.optim == Inner(lr=2.0, warmup=3)
+    assert resolve(flags={"optim.warmup": 9}).optim == Inner(warmup=9)
+
+
+def test_a_flag_not_given_changes_nothing(tmp_path):
+    file = write(tmp_path / "a.yaml", {"by": "file"})
+    assert resolve(files=[file], flags={"by": None}).by == "file"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3),
+        ("1e3", 1000.0),
+        ("0.5", 0.5),
+        ("3", 3),
+        ("true", True),
+        ("null", None),
+        ("word", "word"),
+        ("a=b", "a=b"),
+        ("[1, 2]", [1, 2]),
+        ("{a: 1}", {"a": 1}),
+    ],
+)
+def test_set_reads_the_value_people_mean(text, value):
+    found = resolve(sets=[f"options.x={text}"]).options["x"]
+    assert found == value
+    assert type(found) is type(value)
+
+
+@given(number=st.floats(allow_nan=False, allow_infinity=False))
+def test_set_reads_every_number_python_writes(number):
+    assert resolve(sets=[f"optim.lr={number!r}"]).optim.lr == number
+
+
+@pytest.mark.parametrize("text", ["folds", "=3", ""])
+def test_set_without_key_or_value_is_refused(text):
+    with pytest.raises(UsageError, match="--set needs key=value") as caught:
+        resolve(sets=[text])
+    assert caught.value.fix == "for example --set optim.lr=1e-3"
+
+
+def test_set_with_broken_yaml_names_the_key():
+    with pytest.raises(UsageError, match="not a value") as caught:
+        resolve(sets=["options.x=[1, 2"])
+    assert caught.value.where == "--set options.x"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fold=3", "unknown key 'fold'; did you mean 'folds'?"),
+        ("optim.warmpu=3", "unknown key 'optim.warmpu'; did you mean 'warmup'?"),
+        ("views.warmpu=3", "unknown key 'views.warmpu'; did you mean 'warmup'?"),
+        ("optim.zzz=3", "unknown key 'optim.zzz'; choose from lr, warmup"),
+        ("folds=1", "folds: input should be greater than or equal to 2, got 1"),
+        ("folds=many", "folds: input should be a valid integer"),
+        ("optim=3", "optim: input should be a valid dictionary or instance of Inner, got 3"),
+        ("views=many", "views: input should be a valid dictionary or instance of Inner or"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named_and_answered(text, message):
+    with pytest.raises(UsageError, match=re.escape(message)) as caught:
+        resolve(sets=[text])
+    assert caught.value.problem.startswith(message)
+    assert ";" not in caught.value.problem.removeprefix(message)  # said once
+    assert caught.value.exit_code == 2
+
+
+def test_all_mistakes_are_shown_together(tmp_path):
+    file = write(tmp_path / "a.yaml", {"folds": 1, "bye": "x", "optim": {"lr": "fast"}})
+    with pytest.raises(UsageError, match=r"folds: .*; optim\.lr: .*; unknown key 'bye'") as caught:
+        resolve(files=[file])
+    assert caught.value.where == str(file)
+
+
+def test_a_missing_setting_is_named():
+    class Needy(Settings):
+        archive: Path
+
+    with pytest.raises(UsageError, match=r"settings: archive is needed$") as caught:
+        loading.validate(Needy, {}, where="settings")
+    assert caught.value.where == "settings"
+
+
+def test_paths_in_a_file_are_relative_to_the_file(tmp_path):
+    values = {
+        "archive": "../arc",
+        "start": "runs/a",
+        "sources": ["scans", str(tmp_path / "elsewhere")],
+        "by": "not/a/path",
+    }
+    settings = resolve(files=[write(tmp_path / "conf" / "a.yaml", values)])
+    assert settings.archive == tmp_path / "conf" / ".." / "arc"
+    assert settings.start == tmp_path / "conf" / "runs" / "a"
+    assert settings.sources == (tmp_path / "conf" / "scans", tmp_path / "elsewhere")
+    assert settings.by == "not/a/path"
+
+
+def test_a_word_that_is_not_a_path_stays_a_word(tmp_path):
+    assert resolve(files=[write(tmp_path / "a.yaml", {"start": "none"})]).start == "none"
+
+
+def test_paths_on_the_command_line_are_relative_to_where_one_stands(tmp_path):
+    file = write(tmp_path / "a.yaml", {"archive": "arc"})
+    assert resolve(files=[file], sets=["archive=here"]).archive == Path("here")
+    assert resolve(files=[file], flags={"archive": Path("there")}).archive == Path("there")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem", "place"),
+    [
+        (b"folds: [1,\nby: x: y\n", "not valid YAML", ":2"),
+        (b"\xff\xfe", "not valid YAML", ""),
+        (b"just words\n", "expected keys and values", ""),
+        (b"", "expected keys and values", ""),
+    ],
+)
+def test_a_broken_file_is_refused_with_its_place(tmp_path, content, problem, place):
+    path = tmp_path / "a.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=problem) as caught:
+        resolve(files=[path])
+    assert caught.value.where == f"{path}{place}"
+
+
+def test_an_absent_file_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="cannot read the settings file"):
+        resolve(files=[tmp_path / "absent.yaml"])
+
+
+def test_a_settings_file_cannot_run_code(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text(f"by: !!python/object/apply:os.mkdir ['{tmp_path / 'owned'}']\n")
+    with pytest.raises(UsageError, match="not valid YAML"):
+        resolve(files=[path])
+    assert not (tmp_path / "owned").exists()
+
+
+def test_an_unknown_preset_is_answered():
+    with pytest.raises(UsageError, match="no reduce preset called 'hash8'") as caught:
+        loading.read_preset("reduce", "hash8")
+    assert caught.value.fix == "did you mean 'hash6'?"
+    with pytest.raises(UsageError, match="no embed preset called 'x'") as caught:
+        loading.read_preset("embed", "x")
+    assert caught.value.fix == "embed has no presets"
+
+
+def test_options_become_a_plugin_s_config():
+    assert loading.decode(Config, {"size": "16"}, where="options") == Config(size=16)
+    with pytest.raises(UsageError, match="unknown option 'siez'") as caught:
+        loading.decode(Config, {"siez": 3}, where="options")
+    assert (caught.value.where, caught.value.fix) == ("options", "did you mean 'size'?")
+    with pytest.raises(UsageError, match="size: input should be a valid integer"):
+        loading.decode(Config, {"size": "large"}, where="options")
