@@ -1,0 +1,111 @@
+"""Which images make up which step: a pure function of seed and step, so a run can be resumed."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from monai.transforms import Compose
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medssl.config.training import Intensity, Views
+from medssl.data import views as recipes
+from medssl.data.store import Batch, ImageStore
+from medssl.foundation import seeding
+
+
+class TrainingBatches:
+    """Random views of all images of a store, epoch after epoch, on the training device.
+
+    Args:
+        store: The images.
+        device: Where the model lives; views are made there.
+        intensity: How stored values become the encoder's input.
+        views: What the random views vary.
+        image_size: Side of a view, px.
+        batch_size: Images per step; an incomplete last batch of an epoch is left out.
+        n_views: Views of each image.
+        seed: With the step it decides the images and the views.
+        target: Shape (N,), int64; None for pretraining.
+    """
+
+    def __init__(  # noqa: PLR0913 - one value per thing it depends on
+        self,
+        store: ImageStore,
+        *,
+        device: torch.device,
+        intensity: Intensity,
+        views: Views,
+        image_size: int,
+        batch_size: int,
+        n_views: int,
+        seed: int,
+        target: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.store = store
+        self.device = device
+        self.batch_size = min(batch_size, len(store))
+        self.n_views = n_views
+        self.seed = seed
+        self.target = None if target is None else torch.from_numpy(target)
+        self._prepare = recipes.prepare(intensity, image_size, store.side, views.scale[0])
+        self._view = recipes.random_view(views, image_size)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in one epoch."""
+        return len(self.store) // self.batch_size
+
+    def epoch(self, epoch: int) -> Iterator[tuple[list[Tensor], Tensor | None]]:
+        """Yield the views and targets of each step of an epoch.
+
+        Yields:
+            ``n_views`` tensors (B, C, image_size, image_size), and targets (B,) or None.
+        """
+        order = seeding.rng(self.seed, "order", epoch).permutation(len(self.store))
+        for step in range(self.steps_per_epoch):
+            numbers = np.sort(order[step * self.batch_size : (step + 1) * self.batch_size])
+            yield self._step(epoch, step, numbers)
+
+    def _step(
+        self, epoch: int, step: int, numbers: NDArray[np.int64]
+    ) -> tuple[list[Tensor], Tensor | None]:
+        prepared = self._prepare(to_device(self.store.gather(numbers), self.device))
+        shown = []
+        for view in range(self.n_views):
+            self._view.set_random_state(seeding.derive(self.seed, "view", epoch, step, view))
+            shown.append(self._view(dict(prepared))["image"])
+        target = None
+        if self.target is not None:
+            target = self.target[torch.from_numpy(numbers)].to(self.device, non_blocking=True)
+        return shown, target
+
+
+def plain_batches(
+    store: ImageStore,
+    *,
+    device: torch.device,
+    intensity: Intensity,
+    image_size: int,
+    batch_size: int,
+) -> Iterator[Tensor]:
+    """Yield every image of a store once, in order and without randomness.
+
+    Yields:
+        Shape (B, C, image_size, image_size).
+    """
+    pipeline = Compose(
+        [
+            recipes.prepare(intensity, image_size, store.side, smallest_crop=1.0),
+            recipes.plain_view(image_size),
+        ]
+    )
+    for start in range(0, len(store), batch_size):
+        numbers = np.arange(start, min(start + batch_size, len(store)))
+        batch = to_device(store.gather(numbers), device)
+        yield pipeline(batch)["image"]
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """Return the batch on ``device``."""
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}

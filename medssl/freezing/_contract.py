@@ -1,0 +1,31 @@
+"""What a schedule file provides: `Config`, `trainable_groups` and `max_lr`."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+
+class ScheduleModule(Protocol):
+    """The file `freezing/<name>.py`: which layer groups train in which epoch, and how fast."""
+
+    Config: type[Any]  # a frozen dataclass of options
+
+    def trainable_groups(
+        self,
+        epoch: int,
+        epochs: int,
+        groups: Sequence[str],
+        config: Any,  # noqa: ANN401
+    ) -> list[str]:
+        """Return the names of the groups that train in ``epoch``.
+
+        Args:
+            epoch: From 0.
+            epochs: Length of the run.
+            groups: All group names, head first, stem last.
+            config: The schedule's options.
+        """
+        ...
+
+    def max_lr(self, group: str, config: Any) -> float:  # noqa: ANN401
+        """Return the highest learning rate of a group."""
+        ...

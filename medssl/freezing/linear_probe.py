@@ -1,0 +1,22 @@
+"""Linear probe: only the head trains, so the score is that of the frozen features."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Peak learning rate of the head."""
+
+    head_lr: float = 1e-3
+
+
+def trainable_groups(epoch: int, epochs: int, groups: Sequence[str], config: Config) -> list[str]:
+    """Return the head alone."""
+    del epoch, epochs, config
+    return [group for group in groups if group == "head"]
+
+
+def max_lr(group: str, config: Config) -> float:
+    """Return the peak learning rate of the head, 0 for every frozen group."""
+    return config.head_lr if group == "head" else 0.0

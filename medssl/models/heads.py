@@ -1,0 +1,32 @@
+"""What stands behind an encoder: the projector of a method, the classifier of a cohort."""
+
+import itertools
+
+from torch import nn
+
+
+def projector(dims: tuple[int, ...]) -> nn.Sequential:
+    """Return linear layers with batch norm and ReLU between them; the last one is bare.
+
+    Args:
+        dims: Input size, hidden sizes, output size.
+    """
+    layers: list[nn.Module] = []
+    for n_in, n_out in itertools.pairwise(dims[:-1]):
+        layers += [nn.Linear(n_in, n_out, bias=False), nn.BatchNorm1d(n_out), nn.ReLU(inplace=True)]
+    layers.append(nn.Linear(dims[-2], dims[-1], bias=False))
+    return nn.Sequential(*layers)
+
+
+def classifier(dim: int, n_outputs: int, dropout: float) -> nn.Sequential:
+    """Return dropout and one linear layer, Xavier-uniform weights, as in arXiv:2507.12269.
+
+    Args:
+        dim: Features of the encoder.
+        n_outputs: 1 for a binary target, else the number of classes.
+        dropout: Probability of dropping a feature.
+    """
+    linear = nn.Linear(dim, n_outputs)
+    nn.init.xavier_uniform_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return nn.Sequential(nn.Dropout(dropout), linear)

@@ -1,0 +1,45 @@
+"""Random subset: the control every reduction has to beat.
+
+Each image draws a number from its id and the seed; images are interchangeable, and of two the one
+with the larger draw goes. So a threshold of 0.3 keeps about 30 % of a scope, and at least one
+image. The representative it names says nothing about likeness.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+THRESHOLD = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What the draws depend on besides the image ids."""
+
+    seed: int = 0
+
+
+def describe(
+    images: Iterable[NDArray[np.uint8]], ids: Sequence[str], config: Config
+) -> NDArray[np.float64]:
+    """Return one uniform draw per image, shape (N, 1), whatever the order; see `_contract.py`."""
+    del images
+    digests = (hashlib.sha256(f"{config.seed}\0{image_id}".encode()).digest() for image_id in ids)
+    draws = [int.from_bytes(digest[:6], "big") / 2**48 for digest in digests]
+    return np.array(draws, dtype=np.float64).reshape(-1, 1)
+
+
+def similarity(a: NDArray[Any], b: NDArray[Any], config: Config) -> NDArray[np.float64]:
+    """Return the larger of the two draws, shape (n, m)."""
+    del config
+    return np.asarray(np.maximum(a[:, None, 0], b[None, :, 0]), dtype=np.float64)
+
+
+def rank(descriptors: NDArray[Any], config: Config) -> NDArray[np.float64]:
+    """Return the draws: the smallest comes first."""
+    del config
+    return np.asarray(descriptors[:, 0], dtype=np.float64)

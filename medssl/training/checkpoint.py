@@ -1,0 +1,66 @@
+"""Resume checkpoints: the last two, each with its digest; a damaged one is passed over."""
+
+import io
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from medssl.foundation import files
+from medssl.foundation.errors import ArtifactError
+from medssl.training.state import TrainState
+
+_NAMES = ("last", "previous")
+
+
+def save(folder: Path, state: TrainState) -> None:
+    """Write ``state`` as `last.pt`; the one before stays as `previous.pt`."""
+    with files.explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        files.sweep(folder)
+        if _is_whole(folder, "last"):
+            for suffix in (".pt", ".sha256"):
+                (folder / f"last{suffix}").replace(folder / f"previous{suffix}")
+    path = folder / "last.pt"
+    content = io.BytesIO()  # written in one go: a full disk is then an error that says so
+    torch.save(state.to_dict(), content)
+    files.write_bytes(path, content.getvalue())
+    files.write_text(folder / "last.sha256", files.sha256(path) + "\n")
+
+
+def load(folder: Path, state: TrainState) -> bool:
+    """Continue ``state`` from the newest whole checkpoint.
+
+    Returns:
+        Whether there was one.
+
+    Raises:
+        ArtifactError: There are checkpoints and none is whole, or it belongs to another model.
+    """
+    for name in _NAMES:
+        if _is_whole(folder, name):
+            _restore(folder / f"{name}.pt", state)
+            return True
+    if any((folder / f"{name}.pt").exists() for name in _NAMES):
+        raise ArtifactError(
+            "every checkpoint is damaged", where=str(folder), fix="start the run again"
+        )
+    return False
+
+
+def _is_whole(folder: Path, name: str) -> bool:
+    path, digest = folder / f"{name}.pt", folder / f"{name}.sha256"
+    return path.is_file() and digest.is_file() and digest.read_text().strip() == files.sha256(path)
+
+
+def _restore(path: Path, state: TrainState) -> None:
+    try:
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state.load_dict(saved)
+    except (RuntimeError, UnpicklingError, KeyError, ValueError) as error:
+        raise ArtifactError(
+            "the checkpoint does not fit this run",
+            where=str(path),
+            fix="resume with the settings and the version the run was started with",
+        ) from error

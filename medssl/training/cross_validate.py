@@ -1,0 +1,174 @@
+"""Cross-validation of a site model: one model per fold, scored on patients it never saw."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medssl.artifacts import predictions, weights
+from medssl.artifacts.run_folder import RunLog
+from medssl.config.finetune import FinetuneSettings
+from medssl.config.training import Intensity
+from medssl.data.batches import TrainingBatches
+from medssl.data.cohort import Cohort
+from medssl.data.store import ImageStore
+from medssl.foundation import files, seeding
+from medssl.foundation.reporting import Reporter, Tee
+from medssl.models.site_model import SiteModel
+from medssl.training import loop, optim, predict
+from medssl.training.runtime import Runtime
+from medssl.training.state import TrainState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How the model of a fold is made."""
+
+    settings: FinetuneSettings
+    build_encoder: Callable[[], Any]  # a new encoder: pretrained, or random from torch's seed
+    schedule: ModuleType
+    schedule_config: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """One fold of one repeat, and the folder it is kept in."""
+
+    repeat: int
+    fold: int
+    train: NDArray[np.int64]  # image numbers in the cohort
+    test: NDArray[np.int64]
+    folder: Path
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its predictions, the last thing written, are there."""
+        return (self.folder / "predictions.parquet").is_file()
+
+
+def run_fold(
+    runtime: Runtime, recipe: Recipe, cohort: Cohort, fold: Fold, reporter: Reporter
+) -> None:
+    """Train the model of one fold and write it and its predictions to the fold's folder.
+
+    Raises:
+        TrainingError: The loss is not finite.
+    """
+    settings = recipe.settings
+    seed = seeding.derive(settings.seed, "fold", fold.repeat, fold.fold)
+    _clear(fold.folder)
+    torch.manual_seed(seeding.derive(seed, "weights"))
+    model = SiteModel(recipe.build_encoder(), cohort.n_outputs, settings.dropout)
+    train, test = cohort.rows(fold.train), cohort.rows(fold.test)
+    told = Tee(reporter, RunLog(fold.folder))
+    _fit(runtime, recipe, model, _batches(runtime, settings, train, seed), told)
+    assert isinstance(settings.intensity, Intensity)
+    score = predict.scores(
+        runtime,
+        model,
+        ImageStore(test.archive, test.table),
+        intensity=settings.intensity,
+        image_size=int(settings.image_size),
+    )
+    arrays = {name: t.detach().cpu().numpy() for name, t in model.state_dict().items()}
+    weights.write_tensors(fold.folder / "model.safetensors", arrays)
+    table = _prediction_rows(test, score, fold, settings.seed)
+    predictions.write(fold.folder / "predictions.parquet", table)
+
+
+def _fit(
+    runtime: Runtime,
+    recipe: Recipe,
+    model: SiteModel,
+    batches: TrainingBatches,
+    reporter: Reporter,
+) -> None:
+    settings, schedule, config = recipe.settings, recipe.schedule, recipe.schedule_config
+    epochs = int(settings.epochs)
+    groups = model.groups()
+    rates = {name: (parts, schedule.max_lr(name, config)) for name, parts in groups.items()}
+    module, optimizer = runtime.setup(model, optim.adamw(rates, settings.optim))
+    steps = epochs * batches.steps_per_epoch
+    scheduler = optim.warmup_cosine(optimizer, steps, settings.optim.warmup)
+    state = TrainState(module, optimizer, scheduler, batches.seed)
+    shown = reporter.track(
+        _arguments(batches, range(epochs)),
+        task="training",
+        total=steps,
+        unit="images",
+        each=batches.batch_size,
+    )
+    for epoch in range(epochs):
+        model.release_only(schedule.trainable_groups(epoch, epochs, list(groups), config))
+        one_epoch = islice(shown, batches.steps_per_epoch)
+        loop.train_epoch(runtime, state, one_epoch, reporter, settings.optim.clip)
+
+
+def _batches(
+    runtime: Runtime, settings: FinetuneSettings, train: Cohort, seed: int
+) -> TrainingBatches:
+    assert isinstance(settings.intensity, Intensity)
+    return TrainingBatches(
+        ImageStore(train.archive, train.table),
+        device=runtime.device,
+        intensity=settings.intensity,
+        views=settings.views,
+        image_size=int(settings.image_size),
+        batch_size=int(settings.batch_size),
+        n_views=1,
+        seed=seed,
+        target=train.label,
+    )
+
+
+def _arguments(batches: TrainingBatches, epochs: range) -> Iterator[tuple[Tensor, Tensor]]:
+    for epoch in epochs:
+        for views, target in batches.epoch(epoch):
+            assert target is not None
+            yield views[0], target
+
+
+def _prediction_rows(test: Cohort, score: NDArray[np.float64], fold: Fold, seed: int) -> pa.Table:
+    """Return one row per image, or one per image and class; see `artifacts/predictions.py`."""
+    if test.positive is not None:
+        columns = [(test.target, test.label, score[:, 0])]
+    else:
+        columns = [
+            (f"{test.target}={name}", (test.label == k).astype(int), score[:, k])
+            for k, name in enumerate(test.classes)
+        ]
+    n = len(test.label)
+    parts = [
+        pa.table(
+            {
+                "image_id": test.table["image_id"],
+                "patient_key": test.table["patient_key"],
+                "site": test.table["site"],
+                "target": [target] * n,
+                "label": label,
+                "score": values,
+                "repeat": [fold.repeat] * n,
+                "fold": [fold.fold] * n,
+                "seed": [seed] * n,
+                "part": ["test"] * n,
+            }
+        )
+        for target, label, values in columns
+    ]
+    return pa.concat_tables(parts).cast(predictions.PREDICTIONS)
+
+
+def _clear(folder: Path) -> None:
+    """Empty the folder of a fold that a killed process left half done."""
+    with files.explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for stale in folder.iterdir():
+            stale.unlink()

@@ -1,0 +1,94 @@
+"""A cohort: which images, which classes, and every way the labels can be refused."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from medssl.artifacts import archive
+from medssl.data import cohort as cohorts
+from medssl.foundation.errors import DataError
+
+
+@pytest.fixture
+def relabelled(tiny_archive, tmp_path):
+    """A copy of the tiny archive with labels of the test's choice."""
+
+    def make(rows):
+        copy = tmp_path / "archive"
+        copy.mkdir(exist_ok=True)
+        for name in ("archive.json", "images.parquet"):
+            (copy / name).write_bytes((tiny_archive / name).read_bytes())
+        archive.write_labels(copy, pa.Table.from_pylist(rows, schema=archive.LABELS))
+        return copy
+
+    return make
+
+
+def label(number, value, target="finding"):
+    return {"image_id": f"image{number:02d}", "target": target, "value": value}
+
+
+def test_unlabelled_images_are_left_out_and_one_is_the_positive_class(tiny_archive):
+    cohort = cohorts.read(tiny_archive, "auto", None)
+    assert (cohort.target, cohort.classes, cohort.positive) == ("finding", ("0", "1"), "1")
+    assert len(cohort.label) == 16
+    assert cohort.n_outputs == 1
+    odd = [int(key[-2:]) % 2 for key in cohort.patients]
+    assert cohort.label.tolist() == odd
+    assert cohort.class_names == [str(value) for value in odd]
+
+
+def test_the_last_class_is_positive_unless_said_otherwise(relabelled):
+    folder = relabelled([label(0, "normal"), label(2, "pneumonia")])
+    assert cohorts.read(folder, "finding", None).positive == "pneumonia"
+    other = cohorts.read(folder, "finding", "normal")
+    assert other.label.tolist() == [1, 0]
+
+
+def test_three_classes_have_no_positive_one(relabelled):
+    folder = relabelled([label(0, "b"), label(2, "a"), label(4, "c")])
+    cohort = cohorts.read(folder, "finding", None)
+    assert (cohort.positive, cohort.n_outputs) == (None, 3)
+    assert cohort.label.tolist() == [1, 0, 2]
+    assert cohort.class_names == ["b", "a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "target", "positive", "message"),
+    [
+        ([], "auto", None, "the archive has no labels"),
+        ([label(0, "1"), label(2, "1")], "finding", None, "has one class only: 1"),
+        ([label(0, None)], "finding", None, "no labels"),
+        ([label(0, "1"), label(2, "0")], "findin", None, "no target called 'findin'"),
+        ([label(0, "1"), label(0, "x", "other")], "auto", None, "several targets: finding, other"),
+        ([label(0, "1"), label(2, "0")], "finding", "yes", "no class called 'yes'"),
+        ([label(i, str(i)) for i in (0, 2, 4)], "finding", "0", "needs two classes"),
+    ],
+)
+def test_labels_that_cannot_be_used_are_refused(relabelled, rows, target, positive, message):
+    with pytest.raises(DataError, match=message):
+        cohorts.read(relabelled(rows), target, positive)
+
+
+def test_ungrouped_makes_every_image_its_own_patient(tiny_archive):
+    cohort = cohorts.ungrouped(cohorts.read(tiny_archive, "auto", None))
+    assert len(set(cohort.patients)) == len(cohort.label)
+
+
+def test_some_patients_come_evenly_from_the_classes(tiny_archive):
+    cohort = cohorts.some_patients(cohorts.read(tiny_archive, "auto", None), 4)
+    assert len(set(cohort.patients)) == 4
+    assert cohort.label.tolist().count(1) == cohort.label.tolist().count(0) == 4
+
+
+def test_patients_with_several_classes_are_counted(relabelled):
+    # images 0 and 1 are of one patient
+    folder = relabelled([label(0, "0"), label(1, "1"), label(2, "1"), label(3, "1")])
+    assert cohorts.patients_with_several_classes(cohorts.read(folder, "auto", None)) == 1
+
+
+def test_rows_keeps_images_and_labels_together(tiny_archive):
+    cohort = cohorts.read(tiny_archive, "auto", None)
+    part = cohort.rows(np.array([5, 2]))
+    assert part.patients == [cohort.patients[5], cohort.patients[2]]
+    assert part.label.tolist() == [cohort.label[5], cohort.label[2]]

@@ -1,0 +1,70 @@
+"""Gathering: the right pixels with the right facts, whatever the shards look like."""
+
+import numpy as np
+import pytest
+
+from medssl.artifacts import archive, pixels, tables
+from medssl.data.store import ImageStore
+from medssl.foundation.errors import ArtifactError
+
+
+@pytest.fixture(scope="module")
+def store(tiny_archive):
+    return ImageStore(tiny_archive, archive.read_images(tiny_archive))
+
+
+def test_it_gathers_across_shards_in_the_order_asked_for(store, tiny_archive):
+    batch = store.gather(np.array([20, 3, 16]))
+    shards = [pixels.read(tiny_archive, s) for s in (0, 1)]
+    assert np.array_equal(batch["image"][0].numpy(), shards[1][4].astype(np.float32))
+    assert np.array_equal(batch["image"][1].numpy(), shards[0][3].astype(np.float32))
+    assert batch["hu"].tolist() == [True, False, True]
+    assert batch["extent"].tolist() == [[48, 40], [48, 48], [48, 40]]
+
+
+def test_it_knows_its_size(store):
+    assert (len(store), store.channels, store.side) == (24, 1, 48)
+
+
+def test_shapes_may_differ_between_shards(tmp_path):
+    (tmp_path / "pixels").mkdir()
+    small, large = np.full((1, 1, 4, 6), 5, np.uint8), np.full((1, 1, 9, 3), 7, np.int16)
+    pixels.write(tmp_path, 0, small, 1)
+    pixels.write(tmp_path, 1, large, 1)
+    rows = [
+        {"shard": 0, "row": 0, "rows": 4, "columns": 6, "slope": 1.0, "intercept": 0.0},
+        {"shard": 1, "row": 0, "rows": 9, "columns": 3, "slope": 1.0, "intercept": 0.0},
+    ]
+    store = ImageStore(tmp_path, tables.build(rows, archive.IMAGES))
+    batch = store.gather(np.array([0, 1]))
+    assert batch["image"].shape == (2, 1, 9, 6)
+    assert batch["image"][0].sum() == 5 * 24
+    assert batch["image"][1].sum() == 7 * 27
+
+
+def test_eight_bit_images_stay_as_they_are(store, tiny_archive):
+    shown = list(store.eight_bit((-1000, 1000)))
+    assert np.array_equal(shown[3], pixels.read(tiny_archive, 0)[3, 0])
+
+
+def test_ct_is_windowed_and_cut_to_its_valid_area(store, tiny_archive):
+    shown = list(store.eight_bit((-1000, 1000)))[16]
+    hu = pixels.read(tiny_archive, 1)[0, 0, :, :40].astype(float)
+    expected = np.rint((hu + 1000) / 2000 * 255)
+    assert shown.shape == (48, 40)
+    assert np.abs(shown - expected).max() <= 1
+
+
+def test_sixteen_bit_images_do_not_saturate(tmp_path):
+    ramp = np.linspace(0, 4000, 64 * 64).reshape(1, 1, 64, 64).astype(np.uint16)
+    pixels.write(tmp_path, 0, ramp, 1)
+    row = {"shard": 0, "row": 0, "rows": 64, "columns": 64, "slope": 1.0, "intercept": 0.0}
+    shown = next(ImageStore(tmp_path, tables.build([row], archive.IMAGES)).eight_bit((0, 1)))
+    assert (shown == 255).mean() < 0.02
+    assert len(np.unique(shown)) == 256
+
+
+def test_a_missing_shard_is_an_error_that_names_it(tmp_path):
+    row = {"shard": 3, "row": 0, "rows": 1, "columns": 1, "slope": 1.0, "intercept": 0.0}
+    with pytest.raises(ArtifactError, match="no such pixel shard"):
+        ImageStore(tmp_path, tables.build([row], archive.IMAGES))

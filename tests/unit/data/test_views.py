@@ -1,0 +1,180 @@
+"""Views: what goes in comes out where it should, nothing from outside the image, replayable."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medssl.config.training import Intensity, Views
+from medssl.data import views
+
+STILL = Views(
+    scale=(1.0, 1.0),
+    ratio=(1.0, 1.0),
+    rotation_deg=0.0,
+    contrast=0.0,
+    gamma=0.0,
+    noise=0.0,
+    blur=0.0,
+)
+
+
+def batch_of(image, rows=None, columns=None):
+    n, _, height, width = image.shape
+    extent = torch.tensor([[float(rows or height), float(columns or width)]] * n)
+    return {"image": image, "extent": extent}
+
+
+def ramp(n=1, side=32):
+    return torch.arange(side * side, dtype=torch.float32).view(1, 1, side, side).repeat(n, 1, 1, 1)
+
+
+def test_a_view_without_randomness_is_the_image():
+    image = ramp(side=32)
+    view = views.random_view(STILL, 32)
+    view.set_random_state(0)
+    assert torch.allclose(view(batch_of(image))["image"], image, atol=0.02)
+    assert torch.allclose(views.plain_view(32)(batch_of(image))["image"], image, atol=0.02)
+
+
+def test_halving_the_size_averages_pairs_of_pixels():
+    image = ramp(side=32)
+    small = views.plain_view(16)(batch_of(image))["image"]
+    assert torch.allclose(small, torch.nn.functional.avg_pool2d(image, 2), atol=1e-3)
+
+
+def test_a_flip_mirrors_left_and_right():
+    image = ramp(side=32)
+    view = views.random_view(STILL.model_copy(update={"flip": 1.0}), 32)
+    view.set_random_state(0)
+    assert torch.allclose(view(batch_of(image))["image"], image.flip(3), atol=0.02)
+
+
+def test_a_quarter_turn_is_a_quarter_turn():
+    image = ramp(side=32)
+    centre = torch.tensor([[16.0, 16.0]])
+    angle = torch.tensor([np.pi / 2], dtype=torch.float32)
+    turned = views._resample(image, centre, 2 * centre, angle, 32)
+    expected = image.rot90(1, (2, 3))
+    assert torch.allclose(turned, expected, atol=1e-2) or torch.allclose(
+        turned, image.rot90(-1, (2, 3)), atol=1e-2
+    )
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**31 - 1),
+    rows=st.integers(12, 40),
+    columns=st.integers(12, 40),
+    rotation=st.floats(0, 180),
+)
+def test_crops_never_leave_the_valid_area(seed, rows, columns, rotation):
+    image = torch.full((4, 1, 40, 40), -1000.0)
+    image[:, :, :rows, :columns] = 1.0
+    crop = views.RandCrop(Views(scale=(0.2, 1.0), rotation_deg=rotation), 8)
+    crop.set_random_state(seed)
+    seen = crop(batch_of(image, rows, columns))["image"]
+    # Bilinear sampling at the very edge reads half a pixel beyond it; four pixels inside do not.
+    assert seen[:, :, 2:-2, 2:-2].min() > 0.99
+
+
+def test_the_same_state_gives_the_same_view_and_another_one_does_not():
+    image = torch.rand(6, 1, 40, 40)
+    view = views.random_view(Views(), 24)
+
+    def once(seed):
+        view.set_random_state(seed)
+        return view(batch_of(image))["image"]
+
+    assert torch.equal(once(5), once(5))
+    assert not torch.equal(once(5), once(6))
+
+
+def test_images_of_a_batch_get_views_of_their_own():
+    image = ramp(n=4, side=40)
+    view = views.random_view(Views(noise=0.0), 24)
+    view.set_random_state(1)
+    seen = view(batch_of(image))["image"]
+    assert not torch.allclose(seen[0], seen[1])
+
+
+def full_batch(image, *, hu, rows=None, columns=None, slope=1.0, intercept=0.0):
+    n = len(image)
+    return {
+        **batch_of(image, rows, columns),
+        "slope": torch.full((n,), slope),
+        "intercept": torch.full((n,), intercept),
+        "hu": torch.tensor([hu] * n),
+    }
+
+
+def test_ct_is_windowed_to_minus_one_to_one():
+    stored = torch.tensor([-2000.0, -1000.0, 0.0, 1000.0, 3000.0]).view(1, 1, 1, 5)
+    found = views.ToIntensity(Intensity())(full_batch(stored, hu=True))["image"]
+    assert found.flatten().tolist() == [-1, -1, 0, 1, 1]
+
+
+def test_slope_and_intercept_are_applied_before_the_window():
+    stored = torch.tensor([0.0, 1024.0]).view(1, 1, 1, 2)
+    batch = full_batch(stored, hu=True, slope=2.0, intercept=-1024.0)
+    found = views.ToIntensity(Intensity(window_hu=(-1024, 1024)))(batch)["image"]
+    assert found.flatten().tolist() == [-1, 1]
+
+
+def test_everything_else_is_standardised_over_its_valid_area():
+    image = torch.zeros(2, 1, 20, 20)
+    inside = torch.rand(2, 1, 12, 17) * 50 + 100
+    image[:, :, :12, :17] = inside
+    found = views.ToIntensity(Intensity())(full_batch(image, hu=False, rows=12, columns=17))
+    area = found["image"][:, :, :12, :17]
+    assert torch.allclose(area.mean(dim=(1, 2, 3)), torch.zeros(2), atol=1e-5)
+    assert torch.allclose(area.std(dim=(1, 2, 3), correction=0), torch.ones(2), atol=1e-4)
+
+
+def test_a_flat_image_does_not_become_nan():
+    found = views.ToIntensity(Intensity())(full_batch(torch.full((1, 1, 8, 8), 7.0), hu=False))
+    assert torch.isfinite(found["image"]).all()
+
+
+def test_shrinking_counts_whole_cells_only():
+    image = torch.ones(1, 1, 20, 20)
+    image[:, :, :, 15:] = 99  # padding
+    small = views.Shrink(4)(batch_of(image, 20, 15))
+    rows, columns = small["extent"][0].tolist()
+    assert (rows, columns) == (5, 3)
+    assert (small["image"][:, :, :, : int(columns)] == 1).all()
+
+
+@pytest.mark.parametrize(("side", "size", "crop", "factor"), [(256, 64, 0.5, 2), (64, 64, 0.5, 1)])
+def test_the_shrink_leaves_enough_pixels_for_the_smallest_crop(side, size, crop, factor):
+    shrink = views.prepare(Intensity(), size, side, crop).transforms[0]
+    assert shrink.factor == factor
+    assert side / factor * crop**0.5 >= size or factor == 1
+
+
+def test_blur_keeps_the_mean_and_lowers_the_contrast():
+    image = torch.rand(4, 1, 32, 32)
+    blur = views.RandBlur(1.0, (1.0, 1.0))
+    blur.set_random_state(0)
+    seen = blur({"image": image})["image"]
+    assert torch.allclose(seen.mean(), image.mean(), atol=0.01)
+    assert seen.std() < 0.5 * image.std()
+
+
+def test_no_blur_is_no_change():
+    image = torch.rand(4, 1, 32, 32)
+    blur = views.RandBlur(0.0, (1.0, 1.0))
+    blur.set_random_state(0)
+    assert torch.allclose(blur({"image": image})["image"], image, atol=1e-6)
+
+
+def test_gamma_keeps_the_range_of_each_image():
+    image = torch.rand(3, 1, 16, 16) * 4 - 2
+    gamma = views.RandGamma(0.5)
+    gamma.set_random_state(0)
+    seen = gamma({"image": image})["image"]
+    for before, after in zip(image, seen, strict=True):
+        assert after.min().item() == pytest.approx(before.min().item(), abs=1e-4)
+        assert after.max().item() == pytest.approx(before.max().item(), abs=1e-4)
+    assert not torch.allclose(seen, image, atol=1e-2)

@@ -1,0 +1,77 @@
+"""VICReg against the formula of the paper in numpy, and its limit cases."""
+
+import numpy as np
+import pytest
+import torch
+
+from medssl.methods import vicreg
+from medssl.models.encoders import resnet18
+
+
+class Through(torch.nn.Module):
+    """An encoder that changes nothing, so that the loss of known embeddings can be asked for."""
+
+    dim = 5
+
+    def forward(self, images):
+        return images.flatten(1)
+
+
+def loss_of(a, b, **options):
+    method = vicreg.Method(Through(), vicreg.Config(**options))
+    method.projector = torch.nn.Identity()
+    shown = [torch.from_numpy(z)[:, None, None, :] for z in (a, b)]
+    return {name: value.item() for name, value in method(shown).items()}
+
+
+def reference(a, b):
+    """Equations 1 to 6 of arXiv:2105.04906, written out with loops."""
+    n, dim = a.shape
+    parts = {"invariance": ((a - b) ** 2).mean(), "variance": 0.0, "covariance": 0.0}
+    for z in (a, b):
+        std = [np.sqrt(np.var(z[:, j], ddof=1) + 1e-4) for j in range(dim)]
+        parts["variance"] += sum(max(0.0, 1 - s) for s in std) / dim / 2
+        for i in range(dim):
+            for j in range(dim):
+                if i != j:
+                    c = sum((z[k, i] - z[:, i].mean()) * (z[k, j] - z[:, j].mean())
+                            for k in range(n)) / (n - 1)  # fmt: skip
+                    parts["covariance"] += c**2 / dim
+    return parts
+
+
+def test_equals_the_paper_s_formula():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(scale=0.7, size=(2, 7, 5)).astype(np.float32)
+    found, expected = loss_of(a, b), reference(a.astype(float), b.astype(float))
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-5)
+    total = 25 * expected["invariance"] + 25 * expected["variance"] + expected["covariance"]
+    assert found["total"] == pytest.approx(total, rel=1e-5)
+
+
+def test_a_collapsed_encoder_pays_the_whole_variance_term():
+    same = np.ones((6, 5), dtype=np.float32)
+    assert loss_of(same, same)["total"] == pytest.approx(25 * (1 - np.sqrt(1e-4)))  # 24.75
+
+
+def test_identical_decorrelated_unit_embeddings_cost_nothing():
+    hadamard = np.array(
+        [[1, 1, 1], [1, -1, 1], [1, 1, -1], [1, -1, -1],
+         [-1, 1, 1], [-1, -1, 1], [-1, 1, -1], [-1, -1, -1]], dtype=np.float32,
+    )  # fmt: skip
+    assert loss_of(hadamard, hadamard)["total"] == pytest.approx(0, abs=1e-6)
+
+
+def test_weights_are_options():
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(2, 6, 5)).astype(np.float32)
+    found = loss_of(a, b, invariance=0.0, variance=0.0, covariance=3.0)
+    assert found["total"] == pytest.approx(3 * found["covariance"], rel=1e-6)
+
+
+def test_the_expander_has_the_width_asked_for():
+    encoder = resnet18.build(1, 2, resnet18.Config())
+    method = vicreg.Method(encoder, vicreg.Config(projector_dim=32))
+    widths = [m.out_features for m in method.projector if isinstance(m, torch.nn.Linear)]
+    assert widths == [32, 32, 32]

@@ -1,0 +1,90 @@
+"""Where encoder weights may come from, and every way a source can be wrong."""
+
+import numpy as np
+import pytest
+import torch
+
+from medssl.artifacts import weights
+from medssl.artifacts.weights import EncoderInfo
+from medssl.foundation.errors import ArtifactError, UsageError
+from medssl.models.weights import to_arrays
+from medssl.training import encoders
+
+
+def make(**options):
+    return encoders.factory("resnet18", {}, in_channels=1, spatial_dims=2, **options)
+
+
+def export(folder, seed=0):
+    folder.mkdir()
+    torch.manual_seed(seed)
+    arrays = to_arrays(make()())
+    words = ("encoder", "library", "feature_layer", "method", "paper", "medssl", "archive_hash")
+    counts = ("in_channels", "spatial_dims", "feature_size", "image_size", "epochs", "seed")
+    facts = {**dict.fromkeys((*words, "key_id"), ""), **dict.fromkeys((*counts, "n_images"), 0)}
+    info = EncoderInfo(options={}, intensity={}, **facts)
+    weights.write(folder, info, arrays)
+    return arrays
+
+
+def test_random_encoders_come_from_the_seed_and_building_the_factory_draws_nothing():
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    build = make()
+    assert torch.equal(torch.rand(1), expected)
+    torch.manual_seed(1)
+    first = build()
+    torch.manual_seed(1)
+    assert torch.equal(first.net.conv1.weight, build().net.conv1.weight)
+    assert not torch.equal(first.net.conv1.weight, build().net.conv1.weight)
+
+
+def test_a_pretrained_encoder_is_filled_from_its_export(tmp_path):
+    arrays = export(tmp_path / "export")
+    source = encoders.open_source(tmp_path / "export")
+    filled = to_arrays(make(source=source)())
+    assert all(np.array_equal(arrays[name], filled[name]) for name in arrays)
+
+
+def test_a_bare_weight_file_works_too(tmp_path):
+    arrays = export(tmp_path / "export")
+    weights.write_tensors(tmp_path / "mine.safetensors", arrays)
+    source = encoders.open_source(tmp_path / "mine.safetensors")
+    assert source.facts() == {"file": "mine.safetensors"}
+    assert np.array_equal(to_arrays(make(source=source)())["conv1.weight"], arrays["conv1.weight"])
+
+
+def test_tampered_weights_are_refused(tmp_path):
+    arrays = export(tmp_path / "export")
+    arrays["conv1.weight"] = arrays["conv1.weight"] + 1
+    weights.write_tensors(tmp_path / "export" / "encoder.safetensors", arrays)
+    with pytest.raises(ArtifactError, match="not those encoder"):
+        encoders.open_source(tmp_path / "export")
+    with pytest.raises(ArtifactError, match="not those encoder"):
+        encoders.open_source(tmp_path / "export" / "encoder.safetensors")
+
+
+def test_a_folder_without_an_encoder_is_refused(tmp_path):
+    with pytest.raises(ArtifactError, match="no encoder"):
+        encoders.open_source(tmp_path)
+
+
+def test_a_pickle_is_refused_unopened(tmp_path):
+    torch.save({"a": torch.zeros(1)}, tmp_path / "weights.pt")
+    with pytest.raises(ArtifactError, match="not a safetensors file"):
+        encoders.open_source(tmp_path / "weights.pt")
+
+
+def test_weights_are_checked_before_anything_trains(tmp_path):
+    weights.write_tensors(tmp_path / "other.safetensors", {"a": np.zeros(2, np.float32)})
+    source = encoders.open_source(tmp_path / "other.safetensors")
+    with pytest.raises(ArtifactError, match="the weights do not fit the encoder"):
+        make(source=source)
+
+
+def test_unknown_encoders_and_options_are_refused():
+    with pytest.raises(UsageError, match="no encoder called 'resnet81'"):
+        encoders.factory("resnet81", {}, in_channels=1, spatial_dims=2)
+    with pytest.raises(UsageError, match="unknown option 'depth'"):
+        encoders.factory("resnet18", {"depth": 3}, in_channels=1, spatial_dims=2)
