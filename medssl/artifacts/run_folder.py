@@ -116,6 +116,7 @@ def create(
         files.write_text(out / "command.txt", f"# repeats this run, from this folder\n{again}")
     folder = RunFolder(out)
     with _status(folder, stage):
+        folder.log.note(f"medssl {__version__} {stage}{' resumed' if resume else ''}")
         yield folder
 
 
@@ -131,7 +132,7 @@ def require_finished(run: Path, stage: str | None = None) -> None:
     status = read_status(run)
     if stage and status["stage"] != stage:
         raise ArtifactError(
-            f"this is a {status['stage']} run, expected {stage}",
+            f"not a {stage} run but one of {status['stage']}",
             where=str(run),
             fix=f"give a folder written by `{wanted}`",
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from medssl import __version__
 from medssl.artifacts import records, run_folder
 from medssl.config.settings import Settings
 from medssl.foundation.errors import (
@@ -115,6 +116,7 @@ def test_resume_continues_with_the_same_settings(tmp_path):
     before = (tmp_path / "a" / "config.yaml").read_bytes()
     (tmp_path / "a" / ".partial-x.json").write_text("torn by a kill")
     start(tmp_path / "a", resume=True)
+    assert (tmp_path / "a" / "log.txt").read_text().endswith(" pretrain resumed\n")
     assert run_folder.read_status(tmp_path / "a")["status"] == "finished"
     assert (tmp_path / "a" / "config.yaml").read_bytes() == before
     assert not (tmp_path / "a" / ".partial-x.json").exists()
@@ -151,7 +153,7 @@ def test_a_later_stage_takes_finished_runs_of_the_right_stage_only(tmp_path):
     start(tmp_path / "b")
     run_folder.require_finished(tmp_path / "b", "pretrain")
     run_folder.require_finished(tmp_path / "b")
-    with pytest.raises(ArtifactError, match="this is a pretrain run, expected finetune"):
+    with pytest.raises(ArtifactError, match="not a finetune run but one of pretrain"):
         run_folder.require_finished(tmp_path / "b", "finetune")
 
 
@@ -183,9 +185,10 @@ def test_the_log_is_dated_and_marks_warnings(tmp_path):
     log = start(tmp_path / "a").log
     log.note("read 3 images")
     log.warn("no patient key")
-    first, second = (tmp_path / "a" / "log.txt").read_text().splitlines()
-    assert first.endswith("+00:00 read 3 images")
-    assert second.endswith("+00:00 warning: no patient key")
+    first, second, third = (tmp_path / "a" / "log.txt").read_text().splitlines()
+    assert first.endswith(f"+00:00 medssl {__version__} pretrain")
+    assert second.endswith("+00:00 read 3 images")
+    assert third.endswith("+00:00 warning: no patient key")
 
 
 def test_a_full_disk_is_a_resource_error(tmp_path, monkeypatch):

@@ -120,7 +120,7 @@ every_format = pytest.mark.parametrize("form", FORMATS, ids=str)
 def cells(kind: pa.DataType) -> st.SearchStrategy[Any]:
     """Values of one column, null among them."""
     if pa.types.is_fixed_size_list(kind):
-        item = st.floats(allow_nan=False)
+        item = st.none() | st.floats(allow_nan=False)
         return st.none() | st.lists(item, min_size=kind.list_size, max_size=kind.list_size)
     if pa.types.is_list(kind):
         return st.none() | st.lists(st.text(max_size=4), max_size=3)

@@ -1,0 +1,193 @@
+"""Figures of a report as inline SVG: the same numbers give the same text, no date, no fonts."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe & Ito's palette, black and yellow left out: told apart by colour-blind readers, on paper too
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+STYLES = ("-", "--", ":", "-.")
+INK, FAINT = "#1b2733", "#8a97a5"
+LAYOUT_FONT = "DejaVu Sans"  # comes with matplotlib, so that the layout is the same everywhere
+PAGE_FONTS = "'Helvetica Neue', Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"  # narrower
+STYLE = {
+    "svg.hashsalt": "medssl",
+    "svg.fonttype": "none",
+    "font.family": LAYOUT_FONT,
+    "font.size": 10.0,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.85,
+}
+Curve = Mapping[str, Any]  # one entry of report.json's curves
+
+
+def roc(curves: Sequence[Curve], labels: Sequence[str]) -> str:
+    """Return the ROC curves with their bands.
+
+    Args:
+        curves: Entries of `curves.roc` in a report.
+        labels: One for each, for the legend.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(5.2, 5.0), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.9, linestyle=(0, (4, 4)))
+        for k, (curve, label) in enumerate(zip(curves, labels, strict=True)):
+            colour, style = _look(k)
+            _band(axes, curve["grid"], curve, colour, single=len(curves) == 1)
+            axes.plot(
+                curve["false_positive_rate"],
+                curve["sensitivity"],
+                color=colour,
+                linestyle=style,
+                linewidth=1.8,
+                label=label,
+                clip_on=False,
+            )
+        _unit_square(axes)
+        axes.set_xlabel("1 − specificity")
+        axes.set_ylabel("Sensitivity")
+        axes.legend(loc="lower right")
+        return _svg(figure, "roc")
+
+
+def calibration(curves: Sequence[Curve], labels: Sequence[str]) -> str:
+    """Return the smoothed calibration curves over the spread of the probabilities.
+
+    Args:
+        curves: Entries of `curves.calibration` in a report.
+        labels: One for each, for the legend.
+    """
+    with mpl.rc_context(STYLE):
+        single = len(curves) == 1
+        figure = Figure(figsize=(5.2, 6.1 if single else 5.0), layout="constrained")
+        heights = [5, 1] if single else [1]
+        rows = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)
+        top, *below = rows[:, 0]
+        top.plot([0, 1], [0, 1], color=FAINT, linewidth=0.9, linestyle=(0, (4, 4)), label="ideal")
+        for k, (curve, label) in enumerate(zip(curves, labels, strict=True)):
+            colour, style = _look(k)
+            _band(top, curve["predicted"], curve, colour, single=single)
+            top.plot(
+                curve["predicted"],
+                _floats(curve["observed"]),
+                color=colour,
+                linestyle=style,
+                linewidth=1.8,
+                label=label,
+            )
+        _unit_square(top, aspect="auto" if single else "equal")
+        top.set_ylabel("Observed share of positives")
+        top.legend(loc="upper left")
+        for axes in below:
+            _spread(axes, curves[0])
+        (below or [top])[-1].set_xlabel("Predicted probability")
+        return _svg(figure, "calibration")
+
+
+def fold_strip(rows: Sequence[Mapping[str, Any]], drift: Sequence[Mapping[str, Any]]) -> str:
+    """Return one dot per test fold, a line of dots per column and repeat.
+
+    Args:
+        rows: `folds.rows` of a report.
+        drift: `folds.drift` of a report: its mean of folds is marked by a bar.
+    """
+    columns = [entry["column"] for entry in drift]
+    repeats = sorted({row["repeat"] for row in rows})
+    lines = [(column, repeat) for column in columns for repeat in repeats]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(10.4, 0.75 + 0.26 * len(lines)), layout="constrained")
+        axes = figure.subplots()
+        for y, (column, repeat) in enumerate(lines):
+            values = [r["auroc"] for r in rows if (r["column"], r["repeat"]) == (column, repeat)]
+            colour, _ = _look(columns.index(column))
+            axes.axhline(y, color="#e6eaee", linewidth=0.8, zorder=0)
+            axes.scatter(
+                _floats(values),
+                np.full(len(values), y),
+                s=34,
+                color=colour,
+                alpha=0.75,
+                linewidth=0,
+            )
+        for k, entry in enumerate(drift):
+            first = k * len(repeats)
+            ends = [first - 0.4, first + len(repeats) - 0.6]
+            axes.plot([entry["mean_of_folds"]] * 2, ends, color=INK, linewidth=1.4)
+        names = [_line_name(column, repeat, columns, repeats) for column, repeat in lines]
+        axes.set_yticks(range(len(lines)), names)
+        axes.set_ylim(len(lines) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.margins(x=0.03)
+        axes.set_xlabel("AUROC inside each test fold; the bar marks their mean")
+        return _svg(figure, "folds")
+
+
+def _look(k: int) -> tuple[str, str]:
+    return COLOURS[k % len(COLOURS)], STYLES[k // len(COLOURS) % len(STYLES)]
+
+
+def _line_name(column: str, repeat: int, columns: Sequence[str], repeats: Sequence[int]) -> str:
+    parts = [column] * (len(columns) > 1) + [f"repeat {repeat + 1}"] * (len(repeats) > 1)
+    return ", ".join(parts) or "all folds"
+
+
+def _band(axes: Axes, x: Sequence[float], curve: Curve, colour: str, *, single: bool) -> None:
+    axes.fill_between(
+        x,
+        _floats(curve["low"]),
+        _floats(curve["high"]),
+        color=colour,
+        alpha=0.18 if single else 0.08,
+        linewidth=0,
+    )
+
+
+def _unit_square(axes: Axes, aspect: str = "equal") -> None:
+    ticks = np.linspace(0, 1, 6)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=ticks, yticks=ticks, aspect=aspect)
+    axes.grid(color="#eef1f4", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def _spread(axes: Axes, curve: Curve) -> None:
+    """Draw the share of each class per bin, positives up and negatives down."""
+    edges = np.array(curve["bin_edges"])
+    for name, sign, colour in (("positives", 1, COLOURS[1]), ("negatives", -1, FAINT)):
+        counts = np.array(curve[name])
+        shares = sign * counts / max(counts.sum(), 1)
+        axes.bar(edges[:-1], shares, np.diff(edges), align="edge", color=colour, alpha=0.85)
+        axes.text(1.0, 0.93 if sign > 0 else 0.02, name, transform=axes.transAxes, ha="right",
+                  va="top" if sign > 0 else "bottom", color=colour, fontsize=9)  # fmt: skip
+    axes.axhline(0, color=FAINT, linewidth=0.8)
+    axes.set(xlim=(0, 1), yticks=[])
+    axes.spines["left"].set_visible(False)
+
+
+def _floats(values: Sequence[float | None]) -> np.ndarray:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """Return the figure as an SVG element whose ids start with ``name``, so that several fit."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    text = stream.getvalue()
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text[text.index("<svg") :])
+    text = text.replace(f"'{LAYOUT_FONT}'", PAGE_FONTS)
+    return re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', "", text, count=1)

@@ -1,0 +1,414 @@
+"""`medssl evaluate` on run folders and tables made by hand, down to the files it leaves."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+
+from medssl.artifacts import predictions, report, run_folder, site_models, splits, tables
+from medssl.config.evaluate import EvaluateSettings
+from medssl.config.finetune import FinetuneSettings
+from medssl.config.loading import Sources, resolve
+from medssl.evaluation import folds
+from medssl.foundation.errors import ArtifactError, DataError, UsageError
+from medssl.foundation.reporting import Recording
+from medssl.stages import evaluate
+
+LEFT_BEHIND = {
+    "command.txt",
+    "config.yaml",
+    "env.json",
+    "log.txt",
+    "report.html",
+    "report.json",
+    "status.json",
+    "tables/estimates.parquet",
+    "tables/folds.parquet",
+}
+
+
+def cohort(n_patients, seed, *, mixed=False, classes=2):
+    """Patients with one to three images, their classes, and a graded score per class."""
+    rng = np.random.default_rng(seed)
+    patients, labels, logits = [], [], []
+    for patient in range(n_patients):
+        own = int(rng.integers(classes))
+        frailty = rng.normal()
+        for _ in range(rng.integers(1, 4)):
+            label = int(rng.integers(classes)) if mixed and rng.random() < 0.2 else own
+            logit = rng.normal(size=classes) + 0.5 * frailty * np.arange(classes)
+            logit[label] += 1
+            patients.append(f"key{patient:03d}")
+            labels.append(label)
+            logits.append(logit)
+    return patients, labels, np.array(logits)
+
+
+def finetune_run(
+    folder, *, n_patients=60, classes=2, repeats=2, group="patient", info=None, **kwargs
+):
+    """A finished run as `medssl finetune` leaves it, with made-up scores."""
+    patients, labels, logits = cohort(n_patients, seed=1, classes=classes, **kwargs)
+    if group == "none":
+        patients = [f"{key}-{n}" for n, key in enumerate(patients)]
+    names = [str(label) for label in labels]
+    plans = folds.assign(patients, names, n_folds=3, repeats=repeats, seed=0)
+    noise = np.random.default_rng(2).normal(scale=0.3, size=(repeats, *logits.shape))
+    rows = [
+        {
+            "image_id": f"i{n:04d}",
+            "patient_key": key,
+            "site": f"site{n % 2}",
+            "target": f"grade={k}" if classes > 2 else "finding",
+            "label": int(labels[n] == k),
+            "score": float(share[k]),
+            "repeat": repeat,
+            "fold": plan[key],
+            "seed": 0,
+            "part": part,
+        }
+        for repeat, plan in enumerate(plans)
+        for n, key in enumerate(patients)
+        for share in [_softmax(logits[n] + noise[repeat, n])]
+        for k in (range(classes) if classes > 2 else [1])
+        for part in ("test", "inner")
+        if part == "test" or repeat == 0
+    ]
+    settings = FinetuneSettings(archive=folder / "archive", init_from="none", target="finding")
+    with run_folder.create(folder, stage="finetune", settings=settings) as run:
+        run.environment()
+        predictions.write(
+            folder / "predictions.parquet", tables.build(rows, predictions.PREDICTIONS)
+        )
+        plan = splits.Splits(
+            target="finding",
+            classes=tuple(sorted(set(names))),
+            positive="1" if classes == 2 else None,
+            seed=0,
+            group=group,
+            n_folds=3,
+            test_fold=plans,
+        )
+        splits.write(folder / "splits.json", plan)
+        if info:
+            site_models.write(folder, info)
+    return rows, plan
+
+
+def _softmax(logit):
+    return np.exp(logit) / np.exp(logit).sum()
+
+
+def model_info(**changes):
+    facts = {
+        "archive_hash": "ff00",
+        "target": "finding",
+        "classes": ("0", "1"),
+        "positive": "1",
+        "encoder": "resnet18",
+        "encoder_options": {},
+        "in_channels": 1,
+        "spatial_dims": 2,
+        "image_size": 64,
+        "intensity": {},
+        "dropout": 0.1,
+        "schedule": "full",
+        "init": {"method": "vicreg", "overlap_patients": 7},
+        "n_images": 60,
+        "n_patients": 60,
+        "group": "patient",
+        "synthetic": True,
+    }
+    return site_models.FinetuneInfo(**(facts | changes))
+
+
+def settings_for(run=None, **changes):
+    return EvaluateSettings(run=run, **({"resamples": 200} | changes))
+
+
+def files_in(folder):
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "finetune"
+    rows, plan = finetune_run(folder, info=model_info())
+    return folder, rows, plan
+
+
+@pytest.fixture(scope="module")
+def evaluated(run, tmp_path_factory):
+    reporter = Recording()
+    out = tmp_path_factory.mktemp("runs") / "evaluate"
+    result = evaluate.run(settings_for(run[0]), out, reporter)
+    return result, reporter
+
+
+def test_a_run_leaves_exactly_these_files(evaluated):
+    result, _ = evaluated
+    assert files_in(result.folder) == LEFT_BEHIND
+    assert run_folder.read_status(result.folder)["status"] == "finished"
+    run_folder.require_finished(result.folder, "evaluate")
+    assert result.report.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_the_numbers_equal_scikit_learn_on_patients(run, evaluated):
+    """Images to a mean per repeat, repeats to a mean, patients to scikit-learn."""
+    _, rows, _ = run
+    result, _ = evaluated
+    by_patient = {}
+    for row in rows:
+        if row["part"] == "test":
+            key = (row["patient_key"], row["label"])
+            by_patient.setdefault(key, {}).setdefault(row["repeat"], []).append(row["score"])
+    label = [key[1] for key in by_patient]
+    score = [np.mean([np.mean(v) for v in found.values()]) for found in by_patient.values()]
+    values = {row.metric: row.value for row in result.estimates}
+    assert (result.unit, result.n_patients, result.n_units) == ("patient", 60, 60)
+    assert values["auroc"] == pytest.approx(roc_auc_score(label, score), abs=1e-12)
+    assert values["average_precision"] == pytest.approx(
+        average_precision_score(label, score), abs=1e-12
+    )
+    assert values["brier"] == pytest.approx(brier_score_loss(label, score), abs=1e-12)
+    for row in result.estimates:
+        assert row.low < row.value < row.high
+
+
+def test_the_report_and_its_tables_agree(run, evaluated):
+    result, _ = evaluated
+    record = report.read(result.folder)
+    assert [row["value"] for row in record["estimates"]] == [row.value for row in result.estimates]
+    assert record["splits"]["digest"] == run[2].digest
+    assert record["positive"] == "1"
+    assert record["folds"]["rows"] == report.read_folds(result.folder).to_pylist()
+    assert len(record["folds"]["rows"]) == 3 * 2
+    assert record["provenance"]["versions"]["numpy"] == np.__version__
+    assert "archive" not in record["provenance"]["training"]
+    assert record["intervals"] == {
+        "method": "percentile bootstrap, drawn within class",
+        "resampled": "patients",
+        "resamples": 200,
+        "level": 0.95,
+        "seed": 0,
+    }
+
+
+def test_cautions_reach_the_user_the_page_and_the_log(evaluated):
+    result, reporter = evaluated
+    assert any("Synthetic cohort" in text for text in result.cautions)
+    assert any("7 of the evaluated patients" in text for text in result.cautions)
+    assert tuple(reporter.warnings) == result.cautions
+    page = result.report.read_text(encoding="utf-8")
+    log = (result.folder / "log.txt").read_text(encoding="utf-8")
+    for text in result.cautions:
+        assert text in page
+        assert text in log
+
+
+def test_the_same_predictions_give_the_same_bytes(run, evaluated, tmp_path):
+    """Row order and time of day do not matter; the seed does."""
+    folder, _, _ = run
+    again = evaluate.run(settings_for(folder), tmp_path / "again")
+    for name in ("report.json", "report.html", "tables/estimates.parquet", "tables/folds.parquet"):
+        assert (again.folder / name).read_bytes() == (evaluated[0].folder / name).read_bytes()
+    other = evaluate.run(settings_for(folder, seed=1), tmp_path / "other")
+    assert other.estimates[0].value == again.estimates[0].value
+    assert other.estimates[0].low != again.estimates[0].low
+
+
+def test_shuffled_rows_give_the_same_numbers(run, evaluated, tmp_path):
+    _, rows, plan = run
+    order = np.random.default_rng(0).permutation(len(rows))
+    mixed = tmp_path / "mixed"
+    with run_folder.create(
+        mixed, stage="finetune", settings=FinetuneSettings(archive=mixed, init_from="none")
+    ) as made:
+        made.environment()
+        table = tables.build([rows[n] for n in order], predictions.PREDICTIONS)
+        predictions.write(mixed / "predictions.parquet", table)
+        splits.write(mixed / "splits.json", plan)
+    result = evaluate.run(settings_for(mixed), tmp_path / "out")
+    for a, b in zip(result.estimates, evaluated[0].estimates, strict=True):
+        assert (a.value, a.low, a.high) == pytest.approx((b.value, b.low, b.high), abs=1e-12)
+
+
+def test_its_config_repeats_it(evaluated, tmp_path):
+    result, _ = evaluated
+    again = resolve(EvaluateSettings, "evaluate", Sources(files=[result.folder / "config.yaml"]))
+    repeated = evaluate.run(again, tmp_path / "again")
+    assert repeated.estimates == result.estimates
+
+
+def test_a_plan_says_what_would_be_judged_and_writes_nothing(run, tmp_path):
+    before = files_in(run[0])
+    plan = evaluate.plan(settings_for(run[0], smoke=True, resamples=5000))
+    assert (plan.unit, plan.n_patients, plan.n_units, plan.n_repeats) == ("patient", 60, 60, 2)
+    assert plan.n_events == (sum(label for _, label in _labels(run[1])),)
+    assert plan.resamples == 200
+    assert plan.metrics == ("auroc", "average_precision", "brier", "scaled_brier")
+    assert files_in(run[0]) == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def _labels(rows):
+    return {(row["patient_key"], row["label"]) for row in rows}
+
+
+def test_disagreeing_patients_make_images_the_unit(tmp_path):
+    rows, _ = finetune_run(tmp_path / "run", mixed=True)
+    result = evaluate.run(settings_for(tmp_path / "run"), tmp_path / "out")
+    images = {row["image_id"] for row in rows}
+    assert (result.unit, result.n_units, result.n_patients) == ("image", len(images), 60)
+    assert "images differ in label" in result.reason
+    assert result.notes == ()
+
+
+def test_unknown_patients_are_a_banner(tmp_path):
+    finetune_run(tmp_path / "run", group="none")
+    result = evaluate.run(settings_for(tmp_path / "run"), tmp_path / "out")
+    assert any("images were treated as independent" in text for text in result.cautions)
+    record = report.read(result.folder)
+    assert record["cohort"]["patients"] is None
+    assert record["intervals"]["resampled"] == "images"
+    assert {row["n_patients"] for row in record["estimates"]} == {None}
+
+
+def test_several_classes_are_judged_one_by_one_and_together(tmp_path):
+    rows, _ = finetune_run(tmp_path / "run", classes=3, repeats=1, n_patients=90)
+    result = evaluate.run(settings_for(tmp_path / "run"), tmp_path / "out")
+    assert [row.column for row in result.estimates[:2]] == ["macro average", "0"]
+    assert result.target == "grade"
+    score, label = {}, {}
+    for row in rows:
+        if row["part"] == "test":
+            k = int(row["target"][-1])
+            score.setdefault(row["patient_key"], [[], [], []])[k].append(row["score"])
+            label[row["patient_key"]] = k if row["label"] else label.get(row["patient_key"])
+    means = np.array([[np.mean(cell) for cell in score[key]] for key in label])
+    expected = roc_auc_score(list(label.values()), means, multi_class="ovr", average="macro")
+    assert result.estimates[0].value == pytest.approx(expected, abs=1e-12)
+    assert len(report.read(result.folder)["curves"]["roc"]) == 3
+
+
+def foreign_csv(path, *, n=80, ids="DOE^JANE {n}", scale=1.0, seed=0):
+    rng = np.random.default_rng(seed)
+    lines = ["patient_id,image_id,label,score,site"]
+    for patient in range(n):
+        label = int(rng.random() < 0.4)
+        for image in range(rng.integers(1, 3)):
+            score = scale / (1 + np.exp(-rng.normal() - label))
+            name = ids.format(n=patient)
+            lines.append(f"{name},/scans/{name}/{image}.dcm,{label},{score},{'ab'[patient % 2]}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_foreign_table_leaves_no_id_behind(tmp_path):
+    table = foreign_csv(tmp_path / "other.csv")
+    reporter = Recording()
+    result = evaluate.run(settings_for(predictions=table), tmp_path / "out", reporter)
+    assert files_in(result.folder) == LEFT_BEHIND
+    assert (result.unit, result.n_patients) == ("patient", 80)
+    for name in LEFT_BEHIND:
+        path = result.folder / name
+        text = str(pq.read_table(path).to_pylist()) if path.suffix == ".parquet" else ""
+        text += path.read_bytes().decode("latin-1")
+        for canary in ("DOE", "JANE", "scans", "p00000"):
+            assert canary not in text, (name, canary)
+    assert "DOE" not in str((reporter.notes, reporter.warnings, result))
+
+
+def test_a_foreign_table_may_be_in_any_order(tmp_path):
+    lines = foreign_csv(tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()
+    order = np.random.default_rng(1).permutation(len(lines) - 1) + 1
+    mixed = tmp_path / "b.csv"
+    mixed.write_text("\n".join([lines[0], *(lines[n] for n in order)]) + "\n", encoding="utf-8")
+    first, second = (
+        evaluate.run(settings_for(predictions=tmp_path / f"{name}.csv"), tmp_path / name)
+        for name in "ab"
+    )
+    for a, b in zip(first.estimates, second.estimates, strict=True):
+        assert (a.value, a.low, a.high) == pytest.approx((b.value, b.low, b.high), abs=1e-12)
+
+
+def test_scores_of_any_scale_are_ranked(tmp_path):
+    table = foreign_csv(tmp_path / "other.csv", scale=50)
+    result = evaluate.run(settings_for(predictions=table), tmp_path / "out")
+    assert [row.metric for row in result.estimates] == ["auroc", "average_precision"]
+    assert "not probabilities" in result.notes[0]
+    assert report.read(result.folder)["curves"]["calibration"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("patient_id,label,score\na,1,0.5\nb,no,0.1\n", "label: expected 0 | 1, got 'no'"),
+        ("patient_id,label\na,1\n", "lacks the column 'score'"),
+        ("patient_id,label,score\na,1,0.5\nb,1,0.1\n", "there is one class only"),
+        ("patient_id,label,score,image_id\na,1,.5,x\nb,0,.1,x\n", "two rows in one repeat"),
+        ("patient_id,label,score,fold\na,1,.5,0\na,1,.1,1\nb,0,.1,0\n", "leakage: 1 of 2"),
+    ],
+)
+def test_refused_tables_write_nothing(tmp_path, text, problem):
+    path = tmp_path / "other.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=re.escape(problem)) as caught:
+        evaluate.run(settings_for(predictions=path), tmp_path / "out")
+    assert caught.value.exit_code == 3
+    assert not (tmp_path / "out").exists()
+
+
+def test_unfinished_and_foreign_runs_are_refused(run, tmp_path):
+    with pytest.raises(ArtifactError, match="no run"):
+        evaluate.run(settings_for(tmp_path), tmp_path / "out")
+    with (
+        pytest.raises(ZeroDivisionError, match="stop"),
+        run_folder.create(tmp_path / "broken", stage="finetune", settings=settings_for(run[0])),
+    ):
+        raise ZeroDivisionError("stop")
+    with pytest.raises(ArtifactError, match=r"unfinished \(status: failed\)"):
+        evaluate.run(settings_for(tmp_path / "broken"), tmp_path / "out")
+    done = evaluate.run(settings_for(run[0]), tmp_path / "done")
+    with pytest.raises(ArtifactError, match="evaluate run, expected finetune"):
+        evaluate.run(settings_for(done.folder), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_in_use_is_refused(run, evaluated):
+    with pytest.raises(UsageError, match="output folder is not empty"):
+        evaluate.run(settings_for(run[0]), evaluated[0].folder)
+
+
+def test_an_interrupted_evaluation_is_resumed_to_the_same_bytes(run, evaluated, tmp_path):
+    class Interrupting(Recording):
+        def note(self, text):
+            raise KeyboardInterrupt(text)
+
+    with pytest.raises(KeyboardInterrupt, match="judging 60 units of 60 patients"):
+        evaluate.run(settings_for(run[0]), tmp_path / "out", Interrupting())
+    assert run_folder.read_status(tmp_path / "out")["status"] == "interrupted"
+    resumed = evaluate.run(settings_for(run[0]), tmp_path / "out", resume=True)
+    assert files_in(resumed.folder) == LEFT_BEHIND
+    for name in ("report.json", "report.html"):
+        assert (resumed.folder / name).read_bytes() == (evaluated[0].folder / name).read_bytes()
+
+
+def test_one_input_is_needed():
+    with pytest.raises(UsageError, match="one input"):
+        EvaluateSettings()
+    with pytest.raises(UsageError, match="one input"):
+        EvaluateSettings(run=Path("a"), predictions=Path("b"))
+
+
+def test_settings_are_written_relative_to_the_run(evaluated, run):
+    config = yaml.safe_load((evaluated[0].folder / "config.yaml").read_text(encoding="utf-8"))
+    assert not Path(config["run"]).is_absolute()
+    assert (evaluated[0].folder / config["run"]).resolve() == run[0].resolve()
+    environment = json.loads((evaluated[0].folder / "env.json").read_text(encoding="utf-8"))
+    assert len(environment["predictions_sha256"]) == 64

@@ -1,0 +1,147 @@
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from medssl.evaluation import assessment, intervals, metrics
+
+
+def _estimates(units, resamples=400, seed=0, level=0.95):
+    counts = intervals.draw(units.stratum, resamples, np.random.default_rng(seed))
+    return assessment.estimates(units, counts, level)
+
+
+def _width(units):
+    row = _estimates(units)[0]
+    return row.high - row.low
+
+
+def test_every_metric_is_there_with_its_interval(one_each):
+    rows = _estimates(one_each(150, seed=0))
+    assert [row.metric for row in rows] == [metric.name for metric in metrics.TABLE]
+    for row in rows:
+        assert row.low < row.value < row.high
+        assert (row.n_patients, row.n_units, row.n_events, row.undefined) == (150, 150, 50, 0)
+    assert rows[1].no_skill == pytest.approx(1 / 3)
+
+
+def test_the_interval_shrinks_with_patients_and_not_with_repeats(one_each):
+    once = _width(one_each(120, seed=4))
+    often = _width(one_each(120, seed=4, repeats=16))
+    many = _width(one_each(120 * 16, seed=4))
+    assert often > 0.8 * once  # by 1 / sqrt(16) it would be a quarter
+    assert many < 0.35 * once
+
+
+def test_identical_repeats_change_nothing(units_of):
+    rng = np.random.default_rng(1)
+    label, score = np.arange(60) % 2, rng.random(60)
+    keys, images = [f"k{n:02d}" for n in range(60)], [f"i{n:02d}" for n in range(60)]
+    once = units_of(keys, label, score, image_id=images)
+    often = units_of(
+        keys * 8,
+        np.tile(label, 8),
+        np.tile(score, 8),
+        image_id=images * 8,
+        repeat=[r for r in range(8) for _ in keys],
+    )
+    for a, b in zip(_estimates(once), _estimates(often), strict=True):
+        assert (a.value, a.low, a.high) == pytest.approx((b.value, b.low, b.high), abs=1e-12)
+
+
+def test_copied_images_change_nothing(units_of):
+    """Ten copies of every image hold no more than one, as patients are drawn."""
+    rng = np.random.default_rng(2)
+    label, score = np.r_[np.arange(40) % 2, 1], np.r_[rng.random(40), 0.7]
+    keys = [f"k{n:02d}" for n in range(40)] + ["k00"]  # k00 disagrees: images are the unit
+    once = units_of(keys, label, score)
+    often = units_of(keys * 10, np.tile(label, 10), np.tile(score, 10))
+    assert once.kind == often.kind == "image"
+    for a, b in zip(_estimates(once), _estimates(often), strict=True):
+        assert (a.value, a.low, a.high) == pytest.approx((b.value, b.low, b.high), abs=1e-12)
+
+
+def test_scores_beyond_probabilities_are_ranked_only(units_of):
+    units = units_of(["a", "b", "c"], [1, 0, 1], [3.0, -1.0, 0.5])
+    assert [row.metric for row in _estimates(units)] == ["auroc", "average_precision"]
+
+
+def _three_classes(units_of, seed=0):
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, 3, 90)
+    logit = rng.normal(size=(90, 3))
+    logit[np.arange(90), label] += 1.2
+    score = np.exp(logit) / np.exp(logit).sum(axis=1, keepdims=True)
+    units = units_of(
+        [f"k{n:02d}" for n in range(90) for _ in "abc"],
+        [label[n] == k for n in range(90) for k in range(3)],
+        score.ravel(),
+        image_id=[f"i{n:02d}" for n in range(90) for _ in "abc"],
+        target=["grade=a", "grade=b", "grade=c"] * 90,
+        fold=[n % 3 for n in range(90) for _ in "abc"],
+    )
+    return units, label, score
+
+
+def test_the_macro_average_has_its_own_interval(units_of):
+    units, label, score = _three_classes(units_of)
+    rows = _estimates(units)
+    macro, *others = rows
+    assert (macro.column, macro.metric, macro.n_events) == (assessment.MACRO, "auroc", None)
+    assert macro.value == pytest.approx(
+        roc_auc_score(label, score, multi_class="ovr", average="macro"), abs=1e-12
+    )
+    classes = [row for row in others if row.metric == "auroc"]
+    assert [row.column for row in classes] == ["a", "b", "c"]
+    assert macro.high - macro.low < min(row.high - row.low for row in classes)
+    assert sum(row.n_events for row in classes) == 90
+
+
+def test_folds_equal_scikit_learn(one_each):
+    units = one_each(150, seed=3, repeats=2)
+    rows = assessment.folds(units)
+    assert [(row.repeat, row.fold) for row in rows] == [(r, f) for r in range(2) for f in range(5)]
+    for row in rows:
+        members = units.fold[:, row.repeat] == row.fold
+        expected = roc_auc_score(units.truth[members, 0], units.by_repeat[members, row.repeat, 0])
+        assert row.auroc == pytest.approx(expected, abs=1e-12)
+        assert (row.n_units, row.n_events) == (members.sum(), units.truth[members, 0].sum())
+
+
+def test_folds_on_one_scale_do_not_drift_and_shifted_ones_do(units_of):
+    rng = np.random.default_rng(8)
+    label, fold = np.arange(400) % 2, np.arange(400) // 2 % 4
+    score = rng.normal(size=400) + label
+    keys = [f"k{n:03d}" for n in range(400)]
+    level, shifted = (
+        units_of(keys, label, 1 / (1 + np.exp(-score - step * fold)), fold=[int(f) for f in fold])
+        for step in (0, 2)
+    )
+    (even,) = assessment.drifts(level, assessment.folds(level))
+    (drifted,) = assessment.drifts(shifted, assessment.folds(shifted))
+    assert abs(even.difference) < 0.02
+    assert drifted.mean_of_folds == pytest.approx(even.mean_of_folds, abs=1e-12)
+    assert drifted.difference < -0.1
+    assert drifted.pooled == pytest.approx(roc_auc_score(label, score + 2 * fold), abs=1e-12)
+
+
+def test_a_fold_without_a_class_is_counted_and_left_out(units_of):
+    units = units_of(
+        list("abcdef"), [1, 0, 1, 0, 0, 0], [0.9, 0.1, 0.4, 0.6, 0.3, 0.2], fold=[0, 0, 1, 1, 2, 2]
+    )
+    rows = assessment.folds(units)
+    (drift,) = assessment.drifts(units, rows)
+    assert np.isnan(rows[2].auroc)
+    assert (drift.mean_of_folds, drift.n_folds, drift.n_undefined) == (0.5, 2, 1)
+
+
+def test_without_folds_there_is_nothing_to_compare(units_of):
+    units = units_of(["a", "b"], [1, 0], [0.9, 0.1])
+    assert assessment.folds(units) == ()
+    assert assessment.drifts(units, ()) == ()
+
+
+def test_several_classes_have_folds_each(units_of):
+    units, _, _ = _three_classes(units_of)
+    rows = assessment.folds(units)
+    assert [row.column for row in assessment.drifts(units, rows)] == ["a", "b", "c"]
+    assert len(rows) == 9

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+
+from medssl.evaluation import assessment, cautions, intervals
+from medssl.evaluation.assessment import Drift
+from medssl.evaluation.cautions import Circumstances
+
+
+def _find(units, circumstances=None, drifts=()):
+    counts = intervals.draw(units.stratum, 100, np.random.default_rng(0))
+    estimates = assessment.estimates(units, counts, 0.95)
+    return cautions.find(units, estimates, drifts, circumstances or Circumstances())
+
+
+def test_a_plain_cohort_needs_no_caution(one_each):
+    units = one_each(120, seed=0)
+    assert _find(units) == ()
+    assert cautions.notes(units, Circumstances()) == ()
+
+
+@pytest.mark.parametrize(
+    ("circumstances", "words"),
+    [
+        (Circumstances(synthetic=True), "Synthetic cohort"),
+        (Circumstances(trial=True), "Smoke run"),
+        (Circumstances(pretrained=True, overlap=4), "4 of the evaluated patients"),
+    ],
+)
+def test_each_circumstance_is_said(one_each, circumstances, words):
+    (said,) = _find(one_each(120, seed=0), circumstances)
+    assert words in said
+
+
+def test_no_overlap_and_unchecked_overlap_differ(one_each):
+    units = one_each(120, seed=0)
+    checked = Circumstances(pretrained=True, overlap=0)
+    unchecked = Circumstances(pretrained=True)
+    assert _find(units, checked) == _find(units, unchecked) == ()
+    assert cautions.notes(units, checked) == ()
+    assert "was not checked" in cautions.notes(units, unchecked)[0]
+
+
+def test_unknown_patients_are_said(units_of):
+    keys = [f"k{n:02d}" for n in range(40)]
+    units = units_of(keys, np.arange(40) % 2, np.linspace(0, 1, 40), grouped=False)
+    assert "images were treated as independent" in _find(units)[0]
+
+
+@pytest.mark.parametrize(("positives", "expected"), [(9, 1), (10, 0)])
+def test_few_positive_patients_are_said(units_of, positives, expected):
+    keys = [f"k{n:02d}" for n in range(40)]
+    units = units_of(keys, np.arange(40) < positives, np.random.default_rng(0).random(40))
+    said = _find(units)
+    assert len(said) == expected
+    assert all("Only 9 positive patients" in text for text in said)
+
+
+def test_few_negative_patients_are_said(units_of):
+    keys = [f"k{n:02d}" for n in range(40)]
+    units = units_of(keys, np.arange(40) > 0, np.random.default_rng(0).random(40))
+    assert "Only 1 negative patient:" in _find(units)[0]
+
+
+@pytest.mark.parametrize(("difference", "expected"), [(0.021, 1), (-0.021, 1), (0.019, 0)])
+def test_drift_is_said_beyond_two_hundredths(one_each, difference, expected):
+    drift = Drift(
+        column="finding", pooled=0.8 + difference, mean_of_folds=0.8, n_folds=5, n_undefined=0
+    )
+    said = _find(one_each(120, seed=0), drifts=[drift])
+    assert len(said) == expected
+    assert all("different scales" in text for text in said)
+
+
+def test_undefined_resamples_are_counted(units_of):
+    """Two patients with both labels and nothing else: a draw never loses a class; one class can."""
+    units = units_of(
+        ["a", "a", "b", "b", "c", "c", "c"],
+        [1, 0, 1, 0, 0, 0, 0],
+        [0.9, 0.1, 0.8, 0.2, 0.3, 0.4, 0.5],
+        target="finding",
+    )
+    assert units.kind == "image"
+    assert not any("resamples" in text for text in _find(units))
+    counts = np.array([[0, 0, 3], [1, 1, 1], [2, 0, 1]])  # the first has no positive
+    rows = assessment.estimates(units, counts, 0.95)
+    assert rows[0].undefined == 1
+    said = cautions.find(units, rows, (), Circumstances())
+    assert "In 1 resamples a metric had no value" in said[-1]
+
+
+def test_scores_that_are_no_probabilities_are_noted(units_of):
+    units = units_of(["a", "b"], [1, 0], [2.0, -1.0])
+    assert "are left out" in cautions.notes(units, Circumstances())[0]

@@ -1,0 +1,151 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from medssl.evaluation import units
+from medssl.foundation.errors import DataError
+
+
+def test_patients_whose_images_agree_are_the_units(units_of):
+    found = units_of(["b", "a", "a"], [0, 1, 1], [0.3, 0.5, 0.9], site=["s2", "s1", "s1"])
+    assert (found.kind, found.n_patients, found.n_images) == ("patient", 2, 3)
+    assert found.reason == "all images of every patient have the same label"
+    np.testing.assert_allclose(found.score, [[0.7], [0.3]])  # in order of keys
+    np.testing.assert_array_equal(found.truth, [[1], [0]])
+    assert found.sites == ("s1", "s2")
+    assert (found.patients_with(0), found.patients_without(0)) == (1, 1)
+
+
+def test_one_disagreeing_patient_makes_images_the_units(units_of):
+    found = units_of(["a", "a", "b", "c"], [1, 0, 0, 1], [0.9, 0.2, 0.3, 0.8])
+    assert (found.kind, len(found.truth), found.n_patients) == ("image", 4, 3)
+    assert found.reason == "in 1 of 3 patients the images differ in label"
+    np.testing.assert_array_equal(found.patient, [0, 0, 1, 2])
+    assert len(set(found.stratum)) == 3  # negative, positive, and the patient with both
+    assert (found.patients_with(0), found.patients_without(0)) == (2, 2)
+
+
+def test_one_image_each_is_said_so(units_of):
+    assert units_of(["a", "b"], [1, 0], [0.9, 0.2]).reason == "every patient has one image"
+
+
+def test_unknown_patients_make_images_the_units(units_of):
+    found = units_of(["a", "b"], [1, 0], [0.9, 0.2], grouped=False)
+    assert (found.kind, found.grouped) == ("image", False)
+    assert "patients are unknown" in found.reason
+
+
+def test_highest_image_score_of_each_repeat(units_of):
+    """Aggregated within a repeat first: mean of maxima, not maximum of means."""
+    found = units_of(
+        ["a", "a", "a", "a", "b", "b"],
+        [1, 1, 1, 1, 0, 0],
+        [0.2, 0.8, 0.6, 0.4, 0.1, 0.3],
+        aggregate="max",
+        image_id=["i1", "i2", "i1", "i2", "i3", "i3"],
+        repeat=[0, 0, 1, 1, 0, 1],
+    )
+    np.testing.assert_allclose(found.by_repeat[:, :, 0], [[0.8, 0.6], [0.1, 0.3]])
+    np.testing.assert_allclose(found.score[:, 0], [0.7, 0.2])
+
+
+def test_repeats_do_not_add_units(units_of):
+    once = units_of(["a", "b"], [1, 0], [0.9, 0.2])
+    often = units_of(
+        ["a", "b"] * 5,
+        [1, 0] * 5,
+        [0.9, 0.2] * 5,
+        image_id=["i00000", "i00001"] * 5,
+        repeat=[r for r in range(5) for _ in "ab"],
+    )
+    assert often.truth.shape == once.truth.shape
+    assert (often.n_repeats, once.n_repeats) == (5, 1)
+    np.testing.assert_allclose(often.score, once.score)
+
+
+def test_a_repeat_may_lack_a_unit(units_of):
+    found = units_of(
+        ["a", "a", "b"], [1, 1, 0], [0.9, 0.5, 0.2], image_id=["i1", "i1", "i2"], repeat=[0, 1, 0]
+    )
+    np.testing.assert_allclose(found.score[:, 0], [0.7, 0.2])
+    assert np.isnan(found.by_repeat[1, 1, 0])
+
+
+def test_classes_become_columns(units_of):
+    found = units_of(
+        ["a", "a", "a", "b", "b", "b"],
+        [0, 1, 0, 0, 0, 1],
+        [0.2, 0.5, 0.3, 0.1, 0.2, 0.7],
+        image_id=["i1"] * 3 + ["i2"] * 3,
+        target=["grade=low", "grade=mid", "grade=high"] * 2,
+    )
+    assert (found.target, found.columns) == ("grade", ("high", "low", "mid"))
+    np.testing.assert_array_equal(found.truth, [[0, 0, 1], [1, 0, 0]])
+    np.testing.assert_allclose(found.score, [[0.3, 0.2, 0.5], [0.7, 0.1, 0.2]])
+
+
+def test_row_order_does_not_matter(table_of):
+    rng = np.random.default_rng(0)
+    table = table_of(
+        [f"k{n // 2}" for n in range(40)],
+        [n // 2 % 2 for n in range(40)],
+        rng.random(40),
+        fold=[n // 2 % 3 for n in range(40)],
+    )
+    plain = units.build(table, aggregate="mean", where="table")
+    mixed = units.build(table.take(rng.permutation(40)), aggregate="mean", where="table")
+    for name in ("truth", "score", "fold", "patient", "stratum"):
+        np.testing.assert_array_equal(getattr(plain, name), getattr(mixed, name))
+
+
+def test_only_test_rows_count(units_of):
+    found = units_of(["a", "b", "a"], [1, 0, 1], [0.9, 0.2, 0.1], part=["test", "test", "inner"])
+    np.testing.assert_allclose(found.score[:, 0], [0.9, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ({"image_id": ["i1", "i1", "i2"], "label": [1, 1, 0]}, "two rows in one repeat"),
+        ({"image_id": ["i1", "i1", "i2"], "label": [1, 0, 0], "repeat": [0, 1, 0]}, "two labels"),
+        (
+            {"image_id": ["i1", "i2", "i1"], "label": [1, 1, 1], "repeat": [0, 0, 1]},
+            "belongs to two patients",
+        ),
+        (
+            {"image_id": ["i1", "i1", "i2"], "repeat": [0, 0, 0], "label": [0, 1, 0],
+             "target": ["g=a", "g=b", "g=a"]},
+            "lacks the score of a class",
+        ),
+        (
+            {"image_id": ["i1", "i1", "i2"], "label": [1, 1, 0], "target": ["g=a", "g=b", "g=a"]},
+            "lacks the score of a class",
+        ),
+        ({"target": ["f", "f", "g"], "label": [1, 0, 1]}, r"several targets \(f, g\)"),
+        ({"part": "inner", "label": [1, 0, 1]}, "no test predictions"),
+        ({"label": [1, 1, 1]}, "one class only: every label is 1"),
+        ({"label": [1, 1, 0], "score": [0.5, float("nan"), 0.1]}, "a score is not a number"),
+        ({"label": [1, 1, 0], "fold": [0, 1, 0]}, "leakage: 1 of 2 patients"),
+    ],
+)  # fmt: skip
+def test_contradictions_are_refused(table_of, columns, problem):
+    given = {"score": [0.9, 0.8, 0.1], **columns}
+    label, score = given.pop("label"), given.pop("score")
+    table = table_of(["a", "a", "b"], label, score, **given)
+    with pytest.raises(DataError, match=problem) as caught:
+        units.build(table, aggregate="mean", where="runs/x/predictions.parquet")
+    assert caught.value.where == "runs/x/predictions.parquet"
+    assert caught.value.fix
+
+
+def test_two_positive_classes_are_refused(table_of):
+    table = table_of(["a", "a"], [1, 1], [0.9, 0.8], image_id=["i1", "i1"], target=["g=a", "g=b"])
+    with pytest.raises(DataError, match="has not exactly one class"):
+        units.build(table, aggregate="mean", where="table")
+
+
+def test_an_empty_table_is_refused(table_of):
+    table = table_of(["a"], [1], [0.5]).slice(0, 0)
+    assert isinstance(table, pa.Table)
+    with pytest.raises(DataError, match="no test predictions"):
+        units.build(table, aggregate="mean", where="table")

@@ -1,0 +1,100 @@
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from medssl.reporting import figures
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def words(svg):
+    return [element.text for element in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+
+
+def colours(svg):
+    return {colour for colour in figures.COLOURS if colour in svg}
+
+
+def roc_curve(seed=0):
+    grid = np.linspace(0, 1, 11)
+    middle = grid**0.4
+    return {
+        "false_positive_rate": grid.tolist(),
+        "sensitivity": middle.tolist(),
+        "grid": grid.tolist(),
+        "low": (middle * 0.9).tolist(),
+        "high": np.minimum(middle * (1.1 + seed / 100), 1).tolist(),
+    }
+
+
+def calibration_curve():
+    grid = np.linspace(0.1, 0.9, 9).tolist()
+    edges = np.linspace(0, 1, 11).tolist()
+    return {
+        "predicted": grid,
+        "observed": grid,
+        "low": [None, *grid[1:]],
+        "high": grid,
+        "bin_edges": edges,
+        "positives": [0.0] * 10,
+        "negatives": [float(n) for n in range(10)],
+    }
+
+
+def test_roc_names_its_axes_and_curves():
+    svg = figures.roc([roc_curve()], ["AUROC 0.800"])
+    assert {"Sensitivity", "1 − specificity", "AUROC 0.800"} <= set(words(svg))
+    assert colours(svg) == {figures.COLOURS[0]}
+
+
+def test_each_class_has_its_own_look():
+    svg = figures.roc([roc_curve(n) for n in range(8)], [f"class {n}" for n in range(8)])
+    assert colours(svg) == set(figures.COLOURS)
+    assert "stroke-dasharray" in svg.split("class 6")[0]  # the seventh differs by its line
+    assert [word for word in words(svg) if word.startswith("class")] == [
+        f"class {n}" for n in range(8)
+    ]
+
+
+def test_calibration_shows_the_spread_of_one_score_only():
+    one = figures.calibration([calibration_curve()], ["observed"])
+    two = figures.calibration([calibration_curve()] * 2, ["a", "b"])
+    assert {"positives", "negatives", "Predicted probability"} <= set(words(one))
+    assert "Predicted probability" in words(two)
+    assert "positives" not in words(two)
+
+
+def test_fold_strip_has_a_dot_per_fold_and_leaves_undefined_ones_out():
+    rows = [
+        {"column": "f", "repeat": repeat, "fold": fold, "auroc": value}
+        for repeat in range(2)
+        for fold, value in enumerate([0.7, 0.8, None])
+    ]
+    svg = figures.fold_strip(rows, [{"column": "f", "mean_of_folds": 0.75}])
+    dots = re.findall(r'<use [^>]*style="fill: #0072b2', svg)
+    assert len(dots) == 4
+    assert {"repeat 1", "repeat 2"} <= set(words(svg))
+
+
+@pytest.mark.parametrize(
+    ("columns", "repeats", "expected"),
+    [(["f"], [0], {"all folds"}), (["a", "b"], [0], {"a", "b"}),
+     (["a", "b"], [0, 1], {"a, repeat 1", "b, repeat 2"})],
+)  # fmt: skip
+def test_fold_strip_names_its_lines(columns, repeats, expected):
+    rows = [
+        {"column": column, "repeat": repeat, "fold": 0, "auroc": 0.7}
+        for column in columns
+        for repeat in repeats
+    ]
+    drift = [{"column": column, "mean_of_folds": 0.7} for column in columns]
+    assert expected <= set(words(figures.fold_strip(rows, drift)))
+
+
+def test_drawing_twice_gives_the_same_text():
+    first, second = (figures.roc([roc_curve()], ["x"]) for _ in range(2))
+    assert first == second
+    assert "<dc:date>" not in first
+    assert figures.roc([roc_curve(5)], ["x"]) != first
