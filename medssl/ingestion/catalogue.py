@@ -1,0 +1,102 @@
+"""The rows of the archive's tables, made from what was decoded."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from medssl.ingestion.assignment import Entry
+from medssl.ingestion.decoding import Decoded, Image
+from medssl.ingestion.grouping import Series, Slice
+from medssl.ingestion.identity import SiteKey
+from medssl.ingestion.shards import Place
+from medssl.ingestion.vocabulary import parse_date
+
+Row = dict[str, object]
+FACTS = (
+    "modality", "body_part", "view", "laterality", "manufacturer", "model", "kvp", "te_ms", "tr_ms",
+    "b_value", "age_band", "sex", "lossy", "transfer_syntax",
+)  # fmt: skip
+
+
+def first_days(entries: Sequence[Entry]) -> dict[str, int]:
+    """Return the day of the first study of each patient, as an ordinal."""
+    days: dict[str, int] = {}
+    for entry in entries:
+        if (day := _day(entry)) is not None:
+            days[entry.patient_key] = min(day, days.get(entry.patient_key, day))
+    return days
+
+
+def image_rows(
+    series: Series,
+    decoded: Decoded,
+    place: Place,
+    days: Mapping[str, int],
+    seen: set[tuple[str, float, str]],
+    key: SiteKey,
+) -> Iterator[tuple[Row, Slice, Image]]:
+    """Yield the row of `images.parquet` for every image of a series, in stored order.
+
+    Args:
+        series: The series.
+        decoded: Its images.
+        place: Where they lie.
+        days: See `first_days`.
+        seen: Series, position and digest of the images so far; grows. Equal pixels at one position
+            of a series are flagged, whichever part of it they are in.
+        key: The institution's key.
+    """
+    for number, image in enumerate(decoded.images):
+        piece = series.slices[image.source]
+        entry = piece.entry
+        day, first = _day(entry), days.get(entry.patient_key)
+        flags = {*series.flags, *entry.flags, *image.flags}
+        if image.position_mm is not None:
+            place_and_pixels = (series.base_key, round(image.position_mm, 3), image.sha256)
+            flags |= {"duplicate_pixels"} if place_and_pixels in seen else set()
+            seen.add(place_and_pixels)
+        facts = {name: getattr(entry.facts, name) for name in FACTS}
+        row: Row = {
+            "image_id": _image_id(piece, key),
+            "patient_key": entry.patient_key,
+            "study_key": entry.study_key,
+            "series_key": series.key,
+            "site": entry.site,
+            "slice_index": number,
+            "position_mm": image.position_mm,
+            "spacing": None if image.spacing is None else list(image.spacing),
+            "affine": image.affine,
+            "rows": image.rows,
+            "columns": image.columns,
+            "shard": place.shard,
+            "row": place.row + number,
+            "unit": entry.header.unit,
+            "slope": decoded.slope,
+            "intercept": decoded.intercept,
+            "days_since_first": None if day is None or first is None else day - first,
+            "pixel_sha256": image.sha256,
+            "flags": sorted(flags),
+            **facts,
+        }
+        yield row, piece, image
+
+
+def label_rows(image_id: str, entry: Entry, targets: Sequence[str]) -> list[Row]:
+    """Return the rows of `labels.parquet` for one image; no label is null, never negative."""
+    return [
+        {"image_id": image_id, "target": name, "value": entry.row.get(name) or None}
+        for name in targets
+    ]
+
+
+def _image_id(piece: Slice, key: SiteKey) -> str:
+    identity = piece.entry.header.identity
+    name: tuple[str, ...]
+    if identity.image and identity.study:
+        name = ("uid", identity.study, identity.series, identity.image)
+    else:
+        name = ("file", str(piece.entry.file.source), piece.entry.file.relative)
+    return key.image(*name, str(piece.number))
+
+
+def _day(entry: Entry) -> int | None:
+    day = parse_date(entry.header.identity.date)
+    return None if day is None else day.toordinal()

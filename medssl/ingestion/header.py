@@ -1,0 +1,91 @@
+"""What is known of a file before its pixels are decoded.
+
+`Identity` holds what must never be written: it is used to derive keys and then forgotten. None of
+these values shows its content in a traceback or a log, so they have no ``repr``.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from medssl.ingestion.geometry import Plane
+
+MAX_PIXELS = 2**31  # of one file; what claims more is damaged or hostile
+
+Unit = Literal["HU", "BQML", "arbitrary"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Frame:
+    """One image inside a file."""
+
+    plane: Plane | None = None  # None: position in the patient unknown
+    slope: float = 1.0  # pixel * slope + intercept = value in the header's unit
+    intercept: float = 0.0
+    instance: int | None = None  # number within its series, given by the scanner
+    phase: tuple[float, ...] = ()  # what tells repeated images of one place apart: time, b-value …
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Identity:
+    """Who and where, as the header says it. Never written."""
+
+    patient: str = ""
+    issuer: str = ""
+    institution: str = ""
+    study: str = ""
+    series: str = ""
+    image: str = ""
+    date: str = ""  # of the study, YYYYMMDD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What may be written: words of a fixed vocabulary, and numbers. None: not known."""
+
+    modality: str | None = None
+    body_part: str | None = None
+    view: str | None = None
+    laterality: str | None = None
+    manufacturer: str | None = None
+    model: str | None = None
+    kvp: float | None = None
+    te_ms: float | None = None
+    tr_ms: float | None = None
+    b_value: float | None = None  # s/mm2
+    age_band: str | None = None
+    sex: str | None = None
+    lossy: bool | None = None
+    transfer_syntax: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Header:
+    """All that a reader tells about one file of one or more gray images of equal shape."""
+
+    reader: str
+    rows: int
+    columns: int
+    frames: tuple[Frame, ...]
+    bits: int | None  # significant bits of the pixel integers; None for floating point
+    signed: bool = False
+    inverted: bool = False  # the lowest pixel value is shown white
+    padding: tuple[int, int] | None = None  # range of pixel values that stand for "no image here"
+    unit: Unit = "arbitrary"
+    spacing: tuple[float, float] | None = None  # row, column; mm
+    thickness: float | None = None  # mm; distance to the next slice where there is no next slice
+    identity: Identity = field(default_factory=Identity)
+    facts: Facts = field(default_factory=Facts)
+    kind: tuple[str, ...] = ()  # images of a series that differ in this are not one volume
+    flags: tuple[str, ...] = ()
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether the file holds several slices."""
+        return len(self.frames) > 1
+
+    def looks_like(self, other: "Header") -> bool:
+        """Return whether pixels of the two mean the same: shape, scale and range are equal."""
+        return self is other or all(
+            getattr(self, name) == getattr(other, name)
+            for name in ("rows", "columns", "frames", "bits", "signed", "inverted", "padding")
+        )

@@ -1,0 +1,50 @@
+"""The one place where anything a decoder does wrong becomes a code.
+
+Exceptions and warnings of the decoding libraries quote element values, so none is passed on: not
+as a message, not as a cause, not as a log line.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import pydicom.config
+
+from medssl.ingestion.codes import Code, RejectedFile
+
+T = TypeVar("T")
+
+
+def attempt(call: Callable[[], T], otherwise: Code) -> T | Code:
+    """Return what ``call`` returns, the code it rejects the file with, or ``otherwise``.
+
+    Only an interrupt and the end of the program pass through.
+    """
+    with _quiet():
+        try:
+            return call()
+        except RejectedFile as rejection:
+            return rejection.code
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except PermissionError:
+            return Code.UNREADABLE
+        except BaseException:  # noqa: BLE001 - decoders raise anything, some not even an Exception
+            return otherwise
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    validation = pydicom.config.settings.reading_validation_mode
+    disabled = logging.root.manager.disable
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+        pydicom.config.settings.reading_validation_mode = validation

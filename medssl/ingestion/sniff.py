@@ -1,0 +1,65 @@
+"""Tell by content what a file is; its name is never asked."""
+
+from functools import cache
+from pathlib import Path
+
+from medssl.foundation import plugins
+from medssl.ingestion import readers, seam
+from medssl.ingestion.codes import Code, RejectedFile
+from medssl.ingestion.header import MAX_PIXELS, Header
+from medssl.ingestion.readers._contract import Reader
+
+HEAD_BYTES = 1024
+_OTHER_IMAGES = (
+    b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF8", b"BM", b"NRRD0", b"\x89HDF", b"\x93NUMPY",
+    b"CDF\1", b"CDF\2", b"SIMPLE  =", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51",  # netCDF, FITS, J2K
+    b"\x5c\1\0\0", b"\0\0\1\x5c",  # Analyze
+    b"PK\3\4", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf",  # what may hold images
+)  # fmt: skip
+_TEXT_CONTROLS = frozenset(b"\t\n\r\f\b\x1b")
+
+
+def read_header(path: Path) -> Header | Code:
+    """Return the header of an image file, or the code of what is none. Decodes no pixels."""
+    return seam.attempt(lambda: _read_header(path), Code.BAD_HEADER)
+
+
+@cache
+def reader(name: str) -> Reader:
+    """Return the reader called ``name``."""
+    found: Reader = plugins.load(readers, name)
+    return found
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    return tuple(plugins.names(readers))
+
+
+def _read_header(path: Path) -> Header:
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(HEAD_BYTES)
+    except OSError as error:
+        raise RejectedFile(Code.UNREADABLE) from error
+    for name in _names():
+        if reader(name).recognises(head):
+            header = reader(name).read_header(path)
+            if header.rows * header.columns * len(header.frames) > MAX_PIXELS:
+                raise RejectedFile(Code.TOO_LARGE)
+            return header
+    raise RejectedFile(_unread(head))
+
+
+def _unread(head: bytes) -> Code:
+    if not head:
+        return Code.EMPTY_FILE
+    if head.startswith(_OTHER_IMAGES) or head[4:8] == b"ftyp":
+        return Code.UNSUPPORTED_FORMAT
+    return Code.SKIPPED_TEXT if _is_text(head) else Code.SKIPPED_OTHER
+
+
+def _is_text(head: bytes) -> bool:
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16 with its byte order mark
+        return True
+    return all(byte >= 0x20 or byte in _TEXT_CONTROLS for byte in head)

@@ -1,0 +1,273 @@
+"""Look at everything before a pixel is decoded: which files, whose they are, which series."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medssl.config.ingest import IngestSettings
+from medssl.foundation.errors import UsageError
+from medssl.foundation.reporting import Reporter
+from medssl.ingestion import assignment, discover, grouping, labels, sniff, workers
+from medssl.ingestion.assignment import Entry, Rules
+from medssl.ingestion.codes import Code
+from medssl.ingestion.discover import SourceFile
+from medssl.ingestion.grouping import Series
+from medssl.ingestion.header import Header
+from medssl.ingestion.identity import SiteKey
+from medssl.ingestion.labels import Join, Names, Table
+
+TABLE_NAME = "labels.csv"  # joined without being asked where it lies in a source folder
+SMOKE_FILES = 64
+_CHUNK = 32  # headers read per task
+_SNIFFED = frozenset(
+    {Code.SKIPPED_TEXT, Code.SKIPPED_OTHER, Code.EMPTY_FILE, Code.UNREADABLE,
+     Code.UNSUPPORTED_FORMAT, Code.SKIPPED_LINK, Code.SKIPPED_SPECIAL}
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Why a file is not in the archive, and at which step that was found."""
+
+    stage: str  # sniff, header, group, geometry, decode
+    code: Code
+    patient_key: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Survey:
+    """What was found."""
+
+    files: Sequence[SourceFile]
+    rejects: Mapping[Path, Reject]
+    entries: Sequence[Entry]  # readable and accepted
+    series: Sequence[Series]
+    targets: tuple[str, ...]
+    settings: IngestSettings  # with the label table and its key as found
+
+
+@dataclass(frozen=True, repr=False)
+class _Labels:
+    rows: Mapping[Path, Mapping[str, str]] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
+    settings: IngestSettings | None = None
+
+
+def find(settings: IngestSettings, out: Path | None = None) -> list[SourceFile]:
+    """Return the files below the sources.
+
+    Args:
+        settings: Of the ingest.
+        out: The archive to come; left out where it lies inside a source.
+
+    Raises:
+        UsageError: A source does not exist, or lies inside the output.
+        DataError: A folder cannot be listed.
+    """
+    target = out.expanduser().resolve() if out is not None else None
+    for source in settings.sources:
+        root = source.expanduser().resolve()
+        if target is not None and (root == target or target in root.parents):
+            raise UsageError(
+                "the source lies inside the output", where=str(source), fix="choose another --out"
+            )
+    files = discover.walk(settings.sources, exclude=target)
+    if settings.smoke and len(files) > SMOKE_FILES:
+        return [files[n * len(files) // SMOKE_FILES] for n in range(SMOKE_FILES)]
+    return files
+
+
+def look(
+    files: Sequence[SourceFile],
+    settings: IngestSettings,
+    key: SiteKey,
+    reporter: Reporter,
+    n_workers: int,
+) -> Survey:
+    """Read all headers, join the labels, and gather the images into series.
+
+    Raises:
+        UsageError: A rule for patient, site or series is wrong.
+        DataError: The label table is refused.
+    """
+    rules = Rules(settings.patient, settings.site, settings.series, settings.patient_scope)
+    assignment.check(rules)
+    headers, rejects = _headers(files, reporter, n_workers)
+    readable = [file for file in files if file.path in headers]
+    found = _labels(readable, headers, settings, reporter)
+    rows = [found.rows.get(file.path) for file in readable]
+    names = assignment.site_names((headers[file.path] for file in readable), rows)
+    entries = [
+        assignment.assign(file, headers[file.path], row, rules, key, names)
+        for file, row in zip(readable, rows, strict=True)
+    ]
+    mixed = assignment.mixed_studies(entries)
+    rejects |= {
+        entry.file.path: Reject("group", Code.MIXED_PATIENTS, entry.patient_key)
+        for entry in entries
+        if entry.study_key in mixed
+    }
+    accepted = [entry for entry in entries if entry.study_key not in mixed]
+    series = grouping.gather(accepted, key)
+    _tell_about_patients(accepted, rules, reporter)
+    _tell_about_copies(series, found.targets, reporter)
+    return Survey(
+        files=files,
+        rejects=rejects,
+        entries=accepted,
+        series=series,
+        targets=found.targets,
+        settings=found.settings or settings,
+    )
+
+
+def _headers(
+    files: Sequence[SourceFile], reporter: Reporter, n_workers: int
+) -> tuple[dict[Path, Header], dict[Path, Reject]]:
+    headers: dict[Path, Header] = {}
+    rejects = {file.path: Reject("sniff", file.code) for file in files if file.code is not None}
+    paths = [file.path for file in files if file.code is None]
+    results = workers.run(sniff.read_header, paths, workers=n_workers, chunk=_CHUNK)
+    tracked = reporter.track(results, task="reading headers", total=len(paths), unit="files")
+    for path, result in zip(paths, tracked, strict=True):
+        if isinstance(result, Header):
+            headers[path] = result
+        else:
+            code = result if isinstance(result, Code) else Code.WORKER_DIED
+            rejects[path] = Reject(_stage(code), code)
+    return headers, rejects
+
+
+def _stage(code: Code) -> str:
+    if code is Code.NO_ORIENTATION:
+        return "geometry"
+    return "sniff" if code in _SNIFFED else "header"
+
+
+def _labels(
+    readable: Sequence[SourceFile],
+    headers: Mapping[Path, Header],
+    settings: IngestSettings,
+    reporter: Reporter,
+) -> _Labels:
+    rows: dict[Path, Mapping[str, str]] = {}
+    targets: dict[str, None] = {}
+    resolved = settings
+    tables = list(_tables(settings, reporter))
+    _check_columns(settings, [table for table, _ in tables])
+    for table, source in tables:
+        names = labels.targets(table, settings.label, required=source is None)
+        members = [file for file in readable if source is None or file.source == source]
+        joined = _join(table, members, headers, settings, names, is_asked=source is None)
+        if joined is None:
+            reporter.warn(f"labels: {table.where} names none of the files beside it; not joined")
+            continue
+        _tell_about_labels(joined, table, len(members), names, reporter)
+        targets |= dict.fromkeys(names)
+        rows |= {
+            file.path: row
+            for file, row in zip(members, joined.rows, strict=True)
+            if row is not None
+        }
+        if len(tables) == 1 and names:
+            found = {"labels": table.path, "key": joined.kind, "key_column": joined.column}
+            resolved = settings.model_copy(update={**found, "label": names})
+    return _Labels(rows, tuple(targets), resolved)
+
+
+def _tables(settings: IngestSettings, reporter: Reporter) -> Iterator[tuple[Table, int | None]]:
+    """Yield the label tables, each with the source it belongs to; None for all sources."""
+    if settings.labels is not None:
+        yield labels.read(settings.labels.expanduser()), None
+        return
+    for number, source in enumerate(settings.sources):
+        path = source.expanduser() / TABLE_NAME
+        if path.is_file():
+            reporter.note(f"labels: found {TABLE_NAME} in a source folder; joining it")
+            yield labels.read(path), number
+
+
+def _check_columns(settings: IngestSettings, tables: Sequence[Table]) -> None:
+    """Check that columns the rules name exist in some table."""
+    rules = Rules(settings.patient, settings.site, settings.series)
+    for name in rules.columns:
+        if not tables:
+            raise UsageError(
+                f"col:{name} needs a label table", fix="give the table with --labels FILE"
+            )
+        if not any(name in table.columns for table in tables):
+            labels.require_column(tables[0], name)
+
+
+def _join(
+    table: Table,
+    members: Sequence[SourceFile],
+    headers: Mapping[Path, Header],
+    settings: IngestSettings,
+    targets: Sequence[str],
+    *,
+    is_asked: bool,
+) -> Join | None:
+    names = [
+        Names(
+            path=file.path,
+            patient=headers[file.path].identity.patient,
+            study=headers[file.path].identity.study,
+            series=headers[file.path].identity.series,
+        )
+        for file in members
+    ]
+    joined = labels.join(
+        table, names, kind=settings.key, column=settings.key_column, targets=targets
+    )
+    if joined is None and is_asked and members:
+        raise labels.no_match(table)
+    return joined
+
+
+def _tell_about_labels(
+    joined: Join, table: Table, n_files: int, targets: Sequence[str], reporter: Reporter
+) -> None:
+    reporter.note(
+        f"labels: matched {joined.n_matched} of {n_files} files "
+        f"by {joined.kind} in column {joined.column}"
+    )
+    if joined.unmatched:
+        reporter.note(f"labels: {joined.unmatched} rows of {table.where} name no readable file")
+    if not targets:
+        reporter.note(
+            f"labels: {table.where} has no column {labels.DEFAULT_TARGET!r}, so no label was "
+            f"taken; name one with --label ({', '.join(table.columns)})"
+        )
+
+
+def _tell_about_patients(entries: Sequence[Entry], rules: Rules, reporter: Reporter) -> None:
+    unnamed = sum("no_patient" in entry.flags for entry in entries)
+    if unnamed:
+        reporter.warn(
+            f"patients: {unnamed} of {len(entries)} files name no patient; each study or loose "
+            "file of them counts as a patient of its own"
+        )
+    shared = assignment.shared_ids(entries) if rules.scope == "key" else 0
+    if shared:
+        reporter.warn(
+            f"patients: {shared} patient ids occur at more than one site and count as one person "
+            "each; if ids are given out per site, use --set patient_scope=site"
+        )
+
+
+def _tell_about_copies(
+    series: Sequence[Series], targets: Sequence[str], reporter: Reporter
+) -> None:
+    disagreeing = sum(
+        bool(copy.row) and copy.row.get(name) != piece.entry.row.get(name)
+        for one in series
+        for piece in one.slices
+        for copy in piece.copies
+        for name in targets
+    )
+    if disagreeing:
+        reporter.warn(
+            f"labels: {disagreeing} labels of duplicate files differ from those of the copy that "
+            "is kept (the first by path)"
+        )

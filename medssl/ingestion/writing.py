@@ -1,0 +1,150 @@
+"""Decode all series and write their pixels; gather the rows of the tables meanwhile."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from medssl.artifacts import tables
+from medssl.artifacts.archive import IMAGES, LABELS
+from medssl.foundation.reporting import Reporter
+from medssl.ingestion import catalogue, decoding, intensity, shards, workers
+from medssl.ingestion.codes import Code
+from medssl.ingestion.decoding import Decoded, Job, Source
+from medssl.ingestion.grouping import Series
+from medssl.ingestion.identity import SiteKey
+from medssl.ingestion.survey import Reject, Survey
+from medssl.ingestion.workers import WorkerDied
+
+_BATCH = 8192  # rows turned into a table at a time
+_CHUNK = 32  # images decoded per task, where series are short
+
+
+@dataclass(kw_only=True, repr=False)
+class Written:
+    """What became of the files; grows while pixels are written."""
+
+    image_tables: list[pa.Table] = field(default_factory=list)
+    label_tables: list[pa.Table] = field(default_factory=list)
+    images_of: dict[Path, list[tuple[str, int]]] = field(default_factory=dict)  # file: id, frame
+    rejects: dict[Path, Reject] = field(default_factory=dict)
+
+    @property
+    def images(self) -> pa.Table:
+        """Rows of `images.parquet`."""
+        return pa.concat_tables([*self.image_tables, IMAGES.empty_table()])
+
+    @property
+    def labels(self) -> pa.Table:
+        """Rows of `labels.parquet`."""
+        return pa.concat_tables([*self.label_tables, LABELS.empty_table()])
+
+
+def order(series: Iterable[Series], size: int | None) -> list[tuple[Series, Job]]:
+    """Return what to decode, images of one dtype and shape side by side.
+
+    Args:
+        series: All series.
+        size: Longest side of a stored image, px; None for native shapes.
+    """
+    series = list(series)
+    largest = max(
+        (max(one.first.header.rows, one.first.header.columns) for one in series), default=0
+    )
+    side = None if size is None else min(size, largest)
+    jobs = [(one, _job(one, side, size)) for one in series]
+    return sorted(jobs, key=lambda pair: (pair[1].dtype, shape(pair[1])))
+
+
+def shape(job: Job) -> tuple[int, int]:
+    """Return rows and columns of the images a job yields, padding included."""
+    header = job.sources[0].header
+    return (job.side, job.side) if job.side else (header.rows, header.columns)
+
+
+def write(
+    archive: Path, survey: Survey, key: SiteKey, reporter: Reporter, n_workers: int
+) -> Written:
+    """Write the pixel shards of an archive and return the rows that describe them.
+
+    Holds at most one shard and a few series in memory.
+
+    Args:
+        archive: Archive folder.
+        survey: What was found.
+        key: The institution's key.
+        reporter: Where progress goes.
+        n_workers: Number of processes.
+    """
+    size = survey.settings.size
+    jobs = order(survey.series, None if size == "keep" else size)
+    written = Written(rejects=dict(survey.rejects))
+    days = catalogue.first_days(survey.entries)
+    seen: set[tuple[str, float, str]] = set()
+    image_rows: list[catalogue.Row] = []
+    label_rows: list[catalogue.Row] = []
+    decoded = _decoded(jobs, written, reporter, n_workers)
+    for series, images, place in shards.pack(archive, decoded):
+        for row, piece, image in catalogue.image_rows(series, images, place, days, seen, key):
+            image_id = str(row["image_id"])
+            image_rows.append(row)
+            label_rows.extend(catalogue.label_rows(image_id, piece.entry, survey.targets))
+            written.images_of.setdefault(image.path, []).append((image_id, piece.number))
+        if len(image_rows) >= _BATCH:
+            _flush(written, image_rows, label_rows)
+    _flush(written, image_rows, label_rows)
+    return written
+
+
+def _decoded(
+    jobs: Sequence[tuple[Series, Job]], written: Written, reporter: Reporter, n_workers: int
+) -> Iterator[tuple[Series, Decoded]]:
+    """Yield the series that have at least one image, and note what was rejected."""
+    n_images = sum(len(job.sources) for _, job in jobs)
+    chunk = max(1, _CHUNK * len(jobs) // max(1, n_images))
+    todo = [job for _, job in jobs]
+    results = workers.run(decoding.decode, todo, workers=n_workers, chunk=chunk)
+    tracked = reporter.track(results, task="decoding", total=len(jobs), unit="series")
+    for (series, job), result in zip(jobs, tracked, strict=True):
+        if isinstance(result, WorkerDied):
+            rejected = dict.fromkeys(_paths(job), Code.WORKER_DIED)
+        else:
+            rejected = dict(result.rejected)
+        patient = series.first.patient_key
+        written.rejects |= {
+            path: Reject("decode", code, patient) for path, code in rejected.items()
+        }
+        if not isinstance(result, WorkerDied) and result.images:
+            yield series, result
+
+
+def _job(series: Series, side: int | None, largest: int | None) -> Job:
+    sources = tuple(
+        Source(
+            path=piece.entry.file.path,
+            header=piece.entry.header,
+            number=piece.number,
+            copies=tuple((copy.file.path, copy.header) for copy in piece.copies),
+        )
+        for piece in series.slices
+    )
+    dtype = intensity.policy([source.header for source in sources]).dtype
+    return Job(sources=sources, dtype=dtype, side=side, largest=largest)
+
+
+def _paths(job: Job) -> list[Path]:
+    return [
+        path
+        for source in job.sources
+        for path in (source.path, *(copy for copy, _ in source.copies))
+    ]
+
+
+def _flush(
+    written: Written, image_rows: list[catalogue.Row], label_rows: list[catalogue.Row]
+) -> None:
+    written.image_tables.append(tables.build(image_rows, IMAGES))
+    written.label_tables.append(tables.build(label_rows, LABELS))
+    image_rows.clear()
+    label_rows.clear()

@@ -1,0 +1,117 @@
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medssl.ingestion import decoding, sniff
+from medssl.ingestion.codes import Code
+from medssl.ingestion.decoding import Job, Source
+
+TAGS = {"Modality": "CT", "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [2, 2],
+        "RescaleIntercept": -1024, "RescaleSlope": 1}  # fmt: skip
+
+
+def source(path: Path, *copies: Path) -> Source:
+    return Source(
+        path=path,
+        header=sniff.read_header(path),
+        number=0,
+        copies=tuple((copy, sniff.read_header(copy)) for copy in copies),
+    )
+
+
+@pytest.fixture
+def write_slice(write_dicom):
+    def write(name, z, value=0, **tags):
+        pixels = np.arange(128, dtype=np.uint16).reshape(8, 16) + value
+        return write_dicom(name, pixels, ImagePositionPatient=[0, 0, z], **TAGS | tags)
+
+    return write
+
+
+def decode(*sources, dtype="int16", side=8, largest=8):
+    return decoding.decode(Job(sources=sources, dtype=dtype, side=side, largest=largest))
+
+
+def test_a_series_is_shrunk_padded_and_in_hounsfield_units(write_slice):
+    result = decode(*(source(write_slice(f"{z}", 3 * z, z)) for z in range(3)))
+    assert result.pixels.shape == (3, 1, 8, 8)
+    assert result.pixels.dtype == np.int16
+    raw = np.arange(128).reshape(4, 2, 8, 2).mean((1, 3)) - 1024
+    assert np.array_equal(result.pixels[2, 0, :4], np.rint(raw + 2))
+    assert (result.pixels[:, 0, 4:] == -1024).all()
+    first = result.images[0]
+    assert (first.rows, first.columns, first.flags) == (4, 8, ())
+    assert first.spacing == (4, 4, 3)
+    # LPS: the corner of the first pixel stays at (-1, -1), its centre moves from 0 to +1.
+    assert first.affine == [-4, 0, 0, -1, 0, -4, 0, -1, 0, 0, 3, 0]
+    assert [image.position_mm for image in result.images] == [0, 3, 6]
+
+
+def test_a_damaged_slice_is_named_and_leaves_a_gap(write_slice):
+    paths = [write_slice(f"{z}", z) for z in range(5)]
+    sources = [source(path) for path in paths]
+    paths[2].write_bytes(paths[2].read_bytes()[:-50])
+    result = decode(*sources)
+    assert result.rejected == ((paths[2], Code.TRUNCATED),)
+    assert [image.source for image in result.images] == [0, 1, 3, 4]
+    assert all("gap" in image.flags for image in result.images)
+
+
+def test_a_series_of_damaged_slices_is_empty(write_slice):
+    path = write_slice("a", 0)
+    job = source(path)
+    path.write_bytes(b"")
+    result = decode(job)
+    assert (len(result.images), len(result.pixels)) == (0, 0)
+    assert result.rejected[0][1] in {Code.DECODE_FAILED, Code.TRUNCATED}
+
+
+def test_a_file_that_changed_its_shape_is_rejected(write_slice, write_dicom):
+    path = write_slice("a", 0)
+    job = source(path)
+    write_dicom("a", np.zeros((3, 3), dtype=np.uint16), **TAGS)
+    assert decode(job).rejected == ((path, Code.DECODE_FAILED),)
+
+
+def test_copies_are_compared(write_slice):
+    first, same, other = write_slice("a", 0), write_slice("b", 0), write_slice("c", 0, value=1)
+    result = decode(source(first, same, other))
+    assert len(result.images) == 1
+    assert result.rejected == ((same, Code.SKIPPED_DUPLICATE), (other, Code.CONFLICTING_COPY))
+
+
+def test_a_copy_stands_in_for_a_damaged_file(write_slice):
+    first, same = write_slice("a", 0), write_slice("b", 0)
+    job = source(first, same)
+    first.write_bytes(first.read_bytes()[:-50])
+    result = decode(job)
+    assert result.rejected == ((first, Code.TRUNCATED),)
+    assert result.images[0].path == same
+
+
+def test_a_copy_whose_values_mean_something_else_is_a_conflict(write_slice):
+    first, other = write_slice("a", 0), write_slice("b", 0, RescaleSlope=2)
+    assert decode(source(first, other)).rejected == ((other, Code.CONFLICTING_COPY),)
+
+
+def test_the_digest_is_that_of_the_image_without_its_padding(write_slice):
+    one = source(write_slice("a", 0))
+    small, large = decode(one, side=8), decode(one, side=20)
+    assert small.images[0].sha256 == large.images[0].sha256
+    content = b"<i2 4 8\0" + small.pixels[0, 0, :4].tobytes()
+    assert small.images[0].sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_a_single_slice_steps_by_its_thickness(write_slice):
+    thick = decode(source(write_slice("a", 0, SliceThickness=5))).images[0]
+    assert (thick.spacing[2], thick.flags) == (5, ())
+    unknown = decode(source(write_slice("b", 0))).images[0]
+    assert (unknown.spacing[2], unknown.flags) == (1, ("slice_distance_unknown",))
+
+
+def test_native_shapes_are_kept(write_slice):
+    result = decode(source(write_slice("a", 0)), side=None, largest=None)
+    assert result.pixels.shape == (1, 1, 8, 16)
+    assert np.array_equal(result.pixels[0, 0], np.arange(128).reshape(8, 16) - 1024)

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+from medssl.artifacts import pixels
+from medssl.ingestion import shards
+from medssl.ingestion.decoding import Decoded
+from medssl.ingestion.shards import Place
+
+
+def series(count, value, shape=(4, 4), dtype=np.uint8) -> Decoded:
+    block = np.full((count, 1, *shape), value, dtype=dtype)
+    return Decoded(pixels=block, images=(), slope=1.0, intercept=0.0, rejected=())
+
+
+def test_series_lie_side_by_side_and_are_never_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr(pixels, "SHARD_BYTES", 5 * 16)
+    given = [series(n, k) for k, n in enumerate([2, 3, 1, 9, 4])]
+    packed = list(shards.pack(tmp_path, enumerate(given)))
+    assert [place for _, _, place in packed] == [
+        Place(0, 0), Place(0, 2), Place(1, 0), Place(2, 0), Place(3, 0),
+    ]  # fmt: skip
+    for owner, one, place in packed:
+        store = pixels.read(tmp_path, place.shard)
+        assert (store[place.row : place.row + len(one.pixels)] == owner).all()
+
+
+@pytest.mark.parametrize("other", [{"shape": (4, 5)}, {"dtype": np.uint16}])
+def test_another_shape_or_dtype_opens_another_shard(tmp_path, other):
+    given = [series(1, 1), series(1, 2, **other), series(1, 3, **other)]
+    places = [place for _, _, place in shards.pack(tmp_path, enumerate(given))]
+    assert places == [Place(0, 0), Place(1, 0), Place(1, 1)]
+
+
+def test_nothing_gives_no_shard(tmp_path):
+    assert list(shards.pack(tmp_path, [])) == []
+    assert list(tmp_path.iterdir()) == []

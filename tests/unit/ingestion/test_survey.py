@@ -1,0 +1,117 @@
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medssl.config.ingest import IngestSettings
+from medssl.foundation.errors import DataError
+from medssl.foundation.reporting import Recording
+from medssl.ingestion import survey
+from medssl.ingestion.codes import Code
+from medssl.ingestion.identity import SiteKey
+
+KEY = SiteKey(b"k" * 32)
+PIXELS = np.arange(16, dtype=np.uint16).reshape(4, 4)
+
+
+def picture(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(PIXELS.astype(np.uint8)).save(path)
+    return path
+
+
+def look(*sources: Path, **more):
+    settings = IngestSettings(sources=sources, **more)
+    reporter = Recording()
+    return survey.look(survey.find(settings), settings, KEY, reporter, 1), reporter
+
+
+def rows_of(found) -> dict[str, dict]:
+    return {entry.file.relative: dict(entry.row) for entry in found.entries}
+
+
+def test_every_source_has_its_own_table(tmp_path):
+    for name, label in (("a", "yes"), ("b", "no")):
+        picture(tmp_path / name / f"{name}.png")
+        (tmp_path / name / "labels.csv").write_text(f"image,label\n{name}.png,{label}\n")
+    found, reporter = look(tmp_path / "a", tmp_path / "b")
+    assert {name: row["label"] for name, row in rows_of(found).items()} == {
+        "a.png": "yes", "b.png": "no",
+    }  # fmt: skip
+    assert found.targets == ("label",)
+    assert found.settings.labels is None
+    assert len([note for note in reporter.notes if "matched 1 of 1 files" in note]) == 2
+
+
+def test_a_table_nobody_asked_for_may_name_other_files(tmp_path):
+    picture(tmp_path / "a.png")
+    (tmp_path / "labels.csv").write_text("image,label\nother.png,1\n")
+    found, reporter = look(tmp_path)
+    assert rows_of(found) == {"a.png": {}}
+    assert any("names none of the files beside it" in text for text in reporter.warnings)
+
+
+def test_a_table_nobody_asked_for_needs_no_label_and_says_how_to_name_one(tmp_path):
+    picture(tmp_path / "a.png")
+    (tmp_path / "labels.csv").write_text("image,grade,site\na.png,2,north\n")
+    found, reporter = look(tmp_path)
+    assert found.targets == ()
+    assert found.entries[0].site == "north"
+    assert any("--label (image, grade, site)" in note for note in reporter.notes)
+    found, _ = look(tmp_path, label=("grade",))
+    assert found.targets == ("grade",)
+    assert found.settings.labels == (tmp_path / "labels.csv").resolve()
+    with pytest.raises(DataError, match=r"no column 'grad'"):
+        look(tmp_path, label=("grad",))
+
+
+def test_rows_that_name_no_file_are_counted(tmp_path):
+    picture(tmp_path / "a.png")
+    (tmp_path / "labels.csv").write_text("image,label\na.png,1\nb.png,1\nc.png,0\n")
+    _, reporter = look(tmp_path)
+    assert "labels: 2 rows of labels.csv name no readable file" in reporter.notes
+
+
+def test_copies_with_other_labels_are_told(write_dicom, tmp_path):
+    first = write_dicom("in/a", PIXELS)
+    shutil.copy(first, first.with_name("b"))
+    (tmp_path / "labels.csv").write_text("image,label\nin/a,1\nin/b,0\n")
+    found, reporter = look(tmp_path)
+    assert len(found.series[0].slices) == 1
+    assert any(text.startswith("labels: 1 labels of duplicate") for text in reporter.warnings)
+
+
+def test_equal_ids_at_two_sites_are_told_unless_the_scope_is_the_site(write_dicom, tmp_path):
+    for number, name in enumerate(("North", "South")):
+        write_dicom(
+            name,
+            PIXELS,
+            InstitutionName=name,
+            StudyInstanceUID=f"1.2.{number}",
+            SeriesInstanceUID=f"1.3.{number}",
+            SOPInstanceUID=f"1.4.{number}",
+        )
+    found, reporter = look(tmp_path)
+    assert len({entry.patient_key for entry in found.entries}) == 1
+    assert any(re.match("patients: 1 patient ids occur", text) for text in reporter.warnings)
+    found, reporter = look(tmp_path, patient_scope="site")
+    assert len({entry.patient_key for entry in found.entries}) == 2
+    assert reporter.warnings == []
+
+
+def test_rejects_name_the_step(write_dicom, tmp_path):
+    write_dicom("colour", PIXELS, PhotometricInterpretation="PALETTE COLOR")
+    for name in ("P1", "P2"):
+        write_dicom(name, PIXELS, PatientID=name, SOPInstanceUID=f"1.2.{name[1]}")
+    (tmp_path / "text").write_text("x")
+    found, _ = look(tmp_path)
+    rejects = {path.name: reject for path, reject in found.rejects.items()}
+    assert {name: (reject.stage, reject.code) for name, reject in rejects.items()} == {
+        "colour": ("header", Code.COLOUR), "text": ("sniff", Code.SKIPPED_TEXT),
+        "P1": ("group", Code.MIXED_PATIENTS), "P2": ("group", Code.MIXED_PATIENTS),
+    }  # fmt: skip
+    assert rejects["P1"].patient_key == KEY.patient("P1")
+    assert found.series == []
