@@ -32,7 +32,7 @@ class SelectionInfo:
     archive_hash: str  # a selection belongs to one archive
     by: str
     within: str  # series, patient, site or archive
-    threshold: float | None  # None where a budget set a threshold per scope
+    threshold: float  # searched by bisection where a share or a budget was given
     n_images: int
     n_kept: int
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -1,9 +1,10 @@
 """Leader thinning: the one selector, for any strategy.
 
 Images are walked in order; one that is at least ``tau`` similar to an image kept before it is
-dropped and names the most similar of those, every other is kept. That gives both guarantees at once: every
-dropped image has a kept representative within the threshold, and no two kept images are within it.
-Connected components give neither: on a smooth series they keep one image of three hundred.
+dropped and names the most similar of those, every other is kept. That gives both guarantees at
+once: every dropped image has a kept representative within the threshold, and no two kept images
+are within it. Connected components give neither: on a smooth series they keep one image of three
+hundred.
 """
 
 from dataclasses import dataclass

@@ -375,7 +375,7 @@ def test_unfinished_and_foreign_runs_are_refused(run, tmp_path):
     with pytest.raises(ArtifactError, match=r"unfinished \(status: failed\)"):
         evaluate.run(settings_for(tmp_path / "broken"), tmp_path / "out")
     done = evaluate.run(settings_for(run[0]), tmp_path / "done")
-    with pytest.raises(ArtifactError, match="evaluate run, expected finetune"):
+    with pytest.raises(ArtifactError, match="not a finetune run but one of evaluate"):
         evaluate.run(settings_for(done.folder), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

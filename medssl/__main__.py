@@ -1,0 +1,5 @@
+"""`python -m medssl`."""
+
+from medssl.cli.main import run
+
+run()

@@ -1,0 +1,235 @@
+"""The only place that talks: results on stdout, progress and errors on stderr."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from medssl.evaluation.assessment import Estimate
+
+T = TypeVar("T")
+PLAIN_EVERY_S = 15.0  # between two lines of progress where stderr is not a terminal
+RESULT_SCHEMA = "medssl.result/1"
+
+_stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class RichReporter:
+    """Progress bars on stderr, or a plain line now and then where that is not a terminal."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._latest = ""
+        self._said = time.monotonic()
+
+    def track(
+        self,
+        items: Iterable[T],
+        *,
+        task: str,
+        total: int | None = None,
+        unit: str = "it",
+        each: int = 1,
+    ) -> Iterator[T]:
+        """Yield ``items`` behind a bar with rate, time left and the share spent waiting."""
+        if total is None and isinstance(items, Sequence):
+            total = len(items)
+        line = _Pace(task, total, unit, each)
+        owner = self._progress is None
+        progress = self._progress = self._progress or _open()
+        bar = progress.add_task(task, total=total, pace="", latest="")
+        iterator = iter(items)
+        try:
+            while True:
+                asked = time.monotonic()
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    break
+                line.waited += time.monotonic() - asked
+                yield item
+                line.done += 1
+                self._show(bar, line)
+        finally:
+            self._close(bar, owner=owner)
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Show the latest values beside the bar."""
+        shown = [f"{name} {value:.4g}" for name, value in values.items()]
+        self._latest = "  ".join([f"step {step}", *shown])
+
+    def note(self, text: str) -> None:
+        """Print one line."""
+        _stderr.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        """Print one line that stands out."""
+        _stderr.print(f"[yellow]warning:[/] {_escape(text)}")
+
+    def _show(self, bar: TaskID, line: "_Pace") -> None:
+        assert self._progress is not None
+        self._progress.update(bar, completed=line.done, pace=line.text(), latest=self._latest)
+        now = time.monotonic()
+        if not _stderr.is_terminal and now - self._said >= PLAIN_EVERY_S:
+            self._said = now
+            parts = (f"{line.task} {line.text()}", line.left(), self._latest)
+            _stderr.print("  ".join(part for part in parts if part), markup=False)
+
+    def _close(self, bar: TaskID, *, owner: bool) -> None:
+        assert self._progress is not None
+        self._progress.remove_task(bar)
+        if owner:
+            self._progress.stop()
+            self._progress = None
+            self._latest = ""
+
+
+def _open() -> Progress:
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[pace]}"),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[latest]}"),
+        console=_stderr,
+        transient=True,
+        disable=not _stderr.is_terminal,
+    )
+    progress.start()
+    return progress
+
+
+class _Pace:
+    """How fast a task goes."""
+
+    def __init__(self, task: str, total: int | None, unit: str, each: int) -> None:
+        self.task, self.total, self.unit, self.each = task, total, unit, each
+        self.done = 0
+        self.waited = 0.0
+        self._started = time.monotonic()
+
+    def text(self) -> str:
+        """Return done/total, rate and the share of the time spent waiting for data."""
+        spent = max(1e-9, time.monotonic() - self._started)
+        of = f"/{self.total}" if self.total else ""
+        rate = self.done * self.each / spent
+        return f"{self.done}{of}  {rate:.3g} {self.unit}/s  data_wait {self.waited / spent:.0%}"
+
+    def left(self) -> str:
+        """Return the time left."""
+        if not (self.total and self.done):
+            return ""
+        seconds = (time.monotonic() - self._started) / self.done * (self.total - self.done)
+        return f"eta {int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def show(
+    command: str,
+    result: object,
+    rows: Sequence[tuple[str, object]],
+    *,
+    as_json: bool,
+    next_command: str = "",
+) -> None:
+    """Print a result: as one JSON object, or as a short table and the next command.
+
+    Args:
+        command: Name of the command.
+        result: A frozen dataclass, for JSON.
+        rows: What to show to people, in order.
+        as_json: Which of the two.
+        next_command: What the user may want to run now.
+    """
+    if as_json:
+        plain = asdict(result) if is_dataclass(result) and not isinstance(result, type) else result
+        assert isinstance(plain, dict)
+        content = {"schema": RESULT_SCHEMA, "command": command, **plain}
+        if next_command:
+            content["next"] = next_command
+        print(json.dumps(content, default=_plain, indent=1))
+        return
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, value in rows:
+        print(f"{name:<{width}}  {value}")
+    if next_command:
+        print(f"{'next':<{width}}  {next_command}")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table on stdout."""
+    drawn = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        drawn.add_row(*(_escape(str(cell)) for cell in row))
+    Console(highlight=False, soft_wrap=True).print(drawn)
+
+
+def error(text: str) -> None:
+    """Print an error on stderr."""
+    _stderr.print(f"medssl: {text}", markup=False)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - what json cannot write
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Iterable):
+        return list(value)
+    return str(value)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", "\\[")
+
+
+def fields(planned: object) -> list[tuple[str, object]]:
+    """Return the fields of a plan as rows; settings one line per key, notes one line each."""
+    assert is_dataclass(planned)
+    rows: list[tuple[str, object]] = []
+    for name, value in vars(planned).items():
+        if name == "phases":
+            continue
+        if hasattr(value, "model_dump"):
+            rows += [(f"  {key}", item) for key, item in value.model_dump(mode="json").items()]
+        elif isinstance(value, tuple):
+            rows += [(name.removesuffix("s"), item) for item in value]
+        elif isinstance(value, Mapping):
+            rows.append((name, ", ".join(f"{key} {item}" for key, item in value.items())))
+        else:
+            rows.append((name, value))
+    return rows
+
+
+def phases(planned: Sequence[Mapping[str, Any]]) -> None:
+    """Print which layer groups train in which epochs, with their peak learning rates."""
+    names = list(planned[0]["max_lr"])
+    rows = [
+        (f"{phase['first']}-{phase['last']}", *(_rate(phase["max_lr"][n]) for n in names))
+        for phase in planned
+    ]
+    table(["epochs", *names], rows)
+
+
+def _rate(value: float) -> str:
+    return f"{value:g}" if value else "frozen"
+
+
+def estimates(found: "Sequence[Estimate]") -> list[tuple[str, object]]:
+    """Return metrics with their intervals as rows."""
+    several = len({estimate.column for estimate in found}) > 1
+    return [
+        (
+            f"{one.title} {one.column}" if several else one.title,
+            f"{one.value:.3f}  ({one.low:.3f} to {one.high:.3f}; no skill {one.no_skill:.3f})",
+        )
+        for one in found
+    ]

@@ -1,0 +1,54 @@
+"""`medssl evaluate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medssl.cli import console, options
+
+
+def evaluate(  # noqa: PLR0913 - one parameter per option
+    run: Annotated[Path | None, typer.Argument(help="Run of `medssl finetune`.")] = None,
+    out: options.RunOut = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            help="Or a table of any tool: patient_id, label, score[, image_id, site, fold, repeat]."
+        ),
+    ] = None,
+    aggregate: Annotated[
+        str | None, typer.Option(help="Image scores to a patient score: mean or max.")
+    ] = None,
+    resamples: Annotated[int | None, typer.Option(help="Bootstrap resamples of patients.")] = None,
+    level: Annotated[float | None, typer.Option(help="Level of the intervals.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides everything that is drawn.")] = None,
+    config: options.ConfigFiles = None,
+    sets: options.Sets = None,
+    resume: options.Resume = False,
+    dry_run: options.DryRun = False,
+    smoke: options.Smoke = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Write a report with intervals that resample patients."""
+    from medssl.config.evaluate import EvaluateSettings
+    from medssl.stages import evaluate as stage
+
+    flags = {
+        "run": run, "predictions": predictions, "aggregate": aggregate, "resamples": resamples,
+        "level": level, "seed": seed, "smoke": smoke,
+    }  # fmt: skip
+    settings = options.settings(EvaluateSettings, "evaluate", flags, files=config, sets=sets)
+    if dry_run:
+        planned = stage.plan(settings)
+        console.show("evaluate", planned, console.fields(planned), as_json=as_json)
+        return
+    folder = options.run_folder(out, "evaluate")
+    result = stage.run(settings, folder, console.RichReporter(), resume=resume)
+    rows = [
+        *console.estimates(result.estimates),
+        ("unit", f"{result.n_units} units, each one {result.unit}: {result.reason}"),
+        *(("note", text) for text in result.notes),
+        ("report", result.report),
+    ]
+    console.show("evaluate", result, rows, as_json=as_json)

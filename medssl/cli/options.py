@@ -1,0 +1,70 @@
+"""Options that several commands share, and how they become settings."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from medssl.foundation import plugins
+
+if TYPE_CHECKING:
+    from medssl.config.settings import Settings
+
+S = TypeVar("S", bound="Settings")
+
+ConfigFiles = Annotated[
+    list[Path] | None, typer.Option("--config", "-c", help="YAML settings; may be repeated.")
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", help="Any setting, as key=value; may be repeated."),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Check everything, show what would be done, write nothing."),
+]
+Smoke = Annotated[
+    bool | None, typer.Option("--smoke/--no-smoke", help="Try the whole path on very little.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the unfinished run in --out.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Archive = Annotated[
+    Path | None, typer.Argument(help="Archive written by `medssl ingest`.", show_default=False)
+]
+RunOut = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Run folder; default runs/STAGE/DATE-TIME.")
+]
+
+
+def settings(
+    model: type[S],
+    stage: str,
+    flags: Mapping[str, Any],
+    *,
+    files: list[Path] | None = None,
+    sets: list[str] | None = None,
+    preset: str | None = None,
+) -> S:
+    """Return the settings of a stage from everything the user gave.
+
+    Raises:
+        UsageError: A file, key or value is wrong.
+    """
+    from medssl.config import loading  # pydantic loads here: --help stays fast
+
+    sources = loading.Sources(preset=preset, files=files or (), sets=sets or (), flags=flags)
+    return loading.resolve(model, stage, sources)
+
+
+def run_folder(out: Path | None, stage: str) -> Path:
+    """Return ``out``, or a new folder under `runs/`."""
+    return out or Path("runs", stage, f"{datetime.now():%Y%m%d-%H%M%S}")
+
+
+def choices(package: ModuleType) -> str:
+    """Return help text that lists the files of a plugin folder."""
+    return f"{package.KIND.capitalize()}: {', '.join(plugins.names(package))}."

@@ -1,0 +1,65 @@
+"""`medssl pretrain`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medssl import methods
+from medssl.cli import console, options
+from medssl.models import encoders
+
+
+def pretrain(  # noqa: PLR0913 - one parameter per option
+    archive: options.Archive = None,
+    out: options.RunOut = None,
+    selection: Annotated[
+        Path | None, typer.Option(help="Run of `medssl reduce`; default: all images.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help=options.choices(methods))] = None,
+    encoder: Annotated[str | None, typer.Option(help=options.choices(encoders))] = None,
+    init_from: Annotated[
+        Path | None, typer.Option(help="Run or weight file to start from; default: random.")
+    ] = None,
+    allow_partial: Annotated[
+        bool | None, typer.Option("--allow-partial", help="Accept weights that do not fill it.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the images.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=2, help="Images per step.")] = None,
+    image_size: Annotated[int | None, typer.Option(min=16, help="Side of a view, px.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, 32, bf16 or 16.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides everything that is drawn.")] = None,
+    device: options.Device = "auto",
+    config: options.ConfigFiles = None,
+    sets: options.Sets = None,
+    resume: options.Resume = False,
+    dry_run: options.DryRun = False,
+    smoke: options.Smoke = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Pretrain an encoder on unlabelled images."""
+    from medssl.config.pretrain import PretrainSettings
+
+    flags = {
+        "archive": archive, "selection": selection, "method": method, "encoder": encoder,
+        "init_from": init_from, "allow_partial": allow_partial, "epochs": epochs,
+        "batch_size": batch_size, "image_size": image_size, "precision": precision, "seed": seed,
+        "smoke": smoke,
+    }  # fmt: skip
+    settings = options.settings(PretrainSettings, "pretrain", flags, files=config, sets=sets)
+    from medssl.stages import pretrain as stage  # torch loads here: --help stays fast
+
+    if dry_run:
+        planned = stage.plan(settings, device=device)
+        console.show("pretrain", planned, console.fields(planned), as_json=as_json)
+        return
+    folder = options.run_folder(out, "pretrain")
+    result = stage.run(settings, folder, console.RichReporter(), device=device, resume=resume)
+    rows = [
+        ("trained", f"{result.method} on {result.encoder}, {result.n_images} images"),
+        ("length", f"{result.epochs} epochs, {result.steps} steps"),
+        ("losses", "  ".join(f"{name} {value:.4g}" for name, value in result.losses.items())),
+        ("encoder", folder / "export" / "encoder.safetensors"),
+    ]
+    following = f"medssl finetune {settings.archive} --init-from {folder} --target COLUMN"
+    console.show("pretrain", result, rows, as_json=as_json, next_command=following)

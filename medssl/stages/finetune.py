@@ -1,0 +1,310 @@
+"""`medssl finetune`: cross-validated models of a site cohort, each scored on unseen patients."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from medssl import freezing
+from medssl.artifacts import archive, predictions, run_folder, site_models, splits
+from medssl.config.finetune import FinetuneSettings, resolve
+from medssl.config.loading import decode
+from medssl.data import cohort as cohorts
+from medssl.data.cohort import Cohort
+from medssl.data.store import ImageStore
+from medssl.evaluation import folds, metrics
+from medssl.foundation import plugins, seeding
+from medssl.foundation.errors import DataError
+from medssl.foundation.reporting import Reporter, Silent, Tee
+from medssl.training import cross_validate, encoders, runtime
+from medssl.training.cross_validate import Fold, Recipe
+
+_SMOKE_PATIENTS = 16
+_SMOKE_STEPS = 2
+PHANTOM = "phantom"  # manufacturer of images that medssl generated
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneResult:
+    """What a finetune run ended with."""
+
+    folder: Path
+    target: str
+    classes: tuple[str, ...]
+    schedule: str
+    init: str
+    n_images: int
+    n_patients: int
+    n_folds: int  # models trained, over all repeats
+    auroc_folds: tuple[float, ...]  # per image, to look at; `medssl evaluate` gives the interval
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetunePlan:
+    """What a finetune run would do."""
+
+    settings: FinetuneSettings  # every auto replaced
+    notes: tuple[str, ...]  # and why
+    classes: dict[str, int]  # images per class
+    n_patients: int
+    phases: tuple[dict[str, Any], ...]  # epochs, and the peak learning rate of each group in them
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prepared:
+    settings: FinetuneSettings
+    notes: tuple[str, ...]
+    cohort: Cohort
+    folds: tuple[dict[str, int], ...]
+    recipe: Recipe
+    init: dict[str, Any]
+
+
+def plan(settings: FinetuneSettings, *, device: str = "auto") -> FinetunePlan:
+    """Check everything cheap, resolve every `auto`, and lay out the schedule.
+
+    Raises:
+        UsageError: A plugin or an option does not exist.
+        DataError: The labels do not allow the folds asked for, or patients are not known.
+        ArtifactError: Archive or weights are missing or do not fit.
+    """
+    ready = _prepare(settings, device)
+    return FinetunePlan(
+        settings=ready.settings,
+        notes=ready.notes,
+        classes=dict(sorted(Counter(ready.cohort.class_names).items())),
+        n_patients=len(set(ready.cohort.patients)),
+        phases=_phases(ready.recipe),
+    )
+
+
+def run(
+    settings: FinetuneSettings,
+    out: Path,
+    reporter: Reporter | None = None,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+) -> FinetuneResult:
+    """Train and score one model per fold.
+
+    Args:
+        settings: As the user gave them.
+        out: Run folder.
+        reporter: Told about progress and losses.
+        device: auto, cpu, cuda or cuda:N.
+        resume: Continue the unfinished run in ``out``; folds that are done stay.
+
+    Raises:
+        UsageError: A setting is wrong, or ``out`` is in use.
+        DataError: The labels do not allow the folds asked for, or patients are not known.
+        ArtifactError: Archive or weights are missing or do not fit.
+        TrainingError: The loss is not finite.
+    """
+    ready = _prepare(settings, device)
+    settings, cohort = ready.settings, ready.cohort
+    info = archive.read_info(settings.archive)
+    started = runtime.start(device, settings.precision)
+    with run_folder.create(out, stage="finetune", settings=settings, resume=resume) as folder:
+        folder.environment(inputs={"archive": info.hash}, init=ready.init, **started.facts())
+        reporter = reporter or Silent()
+        told = Tee(reporter, folder.log)
+        for note in ready.notes:
+            told.note(note)
+        splits.write(folder.path / "splits.json", _splits(ready))
+        planned = _folds(ready, folder.path)
+        for fold in told.track(planned, task="folds", unit="folds"):
+            if not fold.is_done:
+                cross_validate.run_fold(started, ready.recipe, cohort, fold, reporter)
+        parts = [predictions.read(fold.folder / "predictions.parquet") for fold in planned]
+        predictions.write(folder.path / "predictions.parquet", pa.concat_tables(parts))
+        site_models.write(folder.path, _record(ready, info))
+    return FinetuneResult(
+        folder=out,
+        target=cohort.target,
+        classes=cohort.classes,
+        schedule=settings.schedule,
+        init=str(settings.init_from),
+        n_images=len(cohort.label),
+        n_patients=len(set(cohort.patients)),
+        n_folds=len(planned),
+        auroc_folds=tuple(_auroc(part) for part in parts),
+        notes=ready.notes,
+    )
+
+
+def _prepare(settings: FinetuneSettings, device: str) -> _Prepared:
+    """Check names, options, labels, patients and weights; resolve every `auto`."""
+    schedule = plugins.load(freezing, settings.schedule)
+    config = decode(schedule.Config, settings.schedule_options, where="schedule_options")
+    cohort = _cohort(settings)
+    source = None if settings.init_from == "none" else encoders.open_source(settings.init_from)
+    if settings.smoke:
+        batch = max(1, len(cohort.label) // 2 // _SMOKE_STEPS)
+        small = {"folds": 2, "repeats": 1, "epochs": 1, "batch_size": batch}
+        settings = settings.model_copy(update=small)
+    n_folds = settings.folds
+    settings, reasons = resolve(
+        settings,
+        n_train=len(cohort.label) * (n_folds - 1) // n_folds,
+        side=ImageStore(settings.archive, cohort.table).side,
+        gpu=runtime.gpu_wanted(device),
+        source=_as_pretrained(source),
+    )
+    settings = settings.model_copy(update={"target": cohort.target, "positive": cohort.positive})
+    make = encoders.factory(
+        settings.encoder,
+        settings.encoder_options,
+        in_channels=1,
+        spatial_dims=2,
+        source=source,
+        allow_partial=settings.allow_partial,
+    )
+    return _Prepared(
+        settings=settings,
+        notes=(*_facts(cohort, settings), *reasons),
+        cohort=cohort,
+        folds=folds.assign(
+            cohort.patients,
+            cohort.class_names,
+            n_folds=n_folds,
+            repeats=settings.repeats,
+            seed=seeding.derive(settings.seed, "folds"),
+        ),
+        recipe=Recipe(
+            settings=settings, build_encoder=make, schedule=schedule, schedule_config=config
+        ),
+        init=source.facts() if source else {},
+    )
+
+
+def _cohort(settings: FinetuneSettings) -> Cohort:
+    """Return the labelled images, every one with a patient, or each its own if so declared."""
+    cohort = cohorts.read(settings.archive, settings.target, settings.positive)
+    flags = cohort.table["flags"].to_pylist()
+    unknown = sum(archive.NO_PATIENT in (found or ()) for found in flags)
+    if unknown and settings.group == "patient":
+        raise DataError(
+            f"{unknown} of {len(flags)} labelled images name no patient, so folds could share one",
+            where=str(settings.archive),
+            fix="ingest with --patient col:NAME (or parent), or accept it with --group none",
+        )
+    if settings.group == "none":
+        cohort = cohorts.ungrouped(cohort)
+    if settings.smoke:
+        return cohorts.some_patients(cohort, _SMOKE_PATIENTS)
+    return cohort
+
+
+def _as_pretrained(source: encoders.Source | None) -> dict[str, Any]:
+    """Return what a pretrained encoder wants its input to look like."""
+    if source is None or source.info is None:
+        return {}
+    info = source.info
+    return {
+        "encoder": info.encoder,
+        "encoder_options": dict(info.options),
+        "image_size": info.image_size,
+        "intensity": {"window_hu": info.intensity["window_hu"]},
+    }
+
+
+def _facts(cohort: Cohort, settings: FinetuneSettings) -> tuple[str, ...]:
+    counts = Counter(cohort.class_names)
+    shares = ", ".join(f"{name} {counts[name]}" for name in cohort.classes)
+    facts = [f"target {cohort.target}: {shares} images of {len(set(cohort.patients))} patients"]
+    if cohort.positive is not None:
+        facts.append(f"positive class: {cohort.positive}")
+    if settings.group == "none":
+        facts.append("patients unknown: every image was treated as a patient of its own")
+    mixed = cohorts.patients_with_several_classes(cohort)
+    if mixed:
+        facts.append(f"{mixed} patients have images of several classes")
+    return tuple(facts)
+
+
+def _folds(ready: _Prepared, folder: Path) -> list[Fold]:
+    patients = np.array(ready.cohort.patients)
+    planned = []
+    for repeat, assigned in enumerate(ready.folds):
+        fold_of = np.array([assigned[key] for key in patients])
+        for fold in range(ready.settings.folds):
+            test = np.flatnonzero(fold_of == fold)
+            train = np.flatnonzero(fold_of != fold)
+            assert not set(patients[test]) & set(patients[train])
+            name = str(repeat * ready.settings.folds + fold)
+            planned.append(
+                Fold(
+                    repeat=repeat, fold=fold, train=train, test=test, folder=folder / "folds" / name
+                )
+            )
+    return planned
+
+
+def _splits(ready: _Prepared) -> splits.Splits:
+    return splits.Splits(
+        target=ready.cohort.target,
+        classes=ready.cohort.classes,
+        positive=ready.cohort.positive,
+        seed=ready.settings.seed,
+        group=ready.settings.group,
+        n_folds=ready.settings.folds,
+        test_fold=ready.folds,
+    )
+
+
+def _record(ready: _Prepared, info: archive.ArchiveInfo) -> site_models.FinetuneInfo:
+    settings, cohort = ready.settings, ready.cohort
+    makers = set(cohort.table["manufacturer"].to_pylist())
+    return site_models.FinetuneInfo(
+        archive_hash=info.hash,
+        target=cohort.target,
+        classes=cohort.classes,
+        positive=cohort.positive,
+        encoder=settings.encoder,
+        encoder_options=settings.encoder_options,
+        in_channels=1,
+        spatial_dims=2,
+        image_size=int(settings.image_size),
+        intensity=settings.intensity.model_dump(),  # type: ignore[union-attr]
+        dropout=settings.dropout,
+        schedule=settings.schedule,
+        init=ready.init,
+        n_images=len(cohort.label),
+        n_patients=len(set(cohort.patients)),
+        group=settings.group,
+        synthetic=makers == {PHANTOM},
+        notes=ready.notes,
+    )
+
+
+def _phases(recipe: Recipe) -> tuple[dict[str, Any], ...]:
+    """Return spans of epochs in which the same groups train, with their peak learning rates."""
+    epochs = int(recipe.settings.epochs)
+    names = list(recipe.build_encoder().groups())
+    groups = ["head", *reversed(names)]
+    phases: list[dict[str, Any]] = []
+    for epoch in range(epochs):
+        released = recipe.schedule.trainable_groups(epoch, epochs, groups, recipe.schedule_config)
+        rates = {
+            name: recipe.schedule.max_lr(name, recipe.schedule_config) if name in released else 0.0
+            for name in groups
+        }
+        if not phases or phases[-1]["max_lr"] != rates:
+            phases.append({"first": epoch + 1, "last": epoch + 1, "max_lr": rates})
+        phases[-1]["last"] = epoch + 1
+    return tuple(phases)
+
+
+def _auroc(part: pa.Table) -> float:
+    """Return the AUROC of one fold over images; the mean over classes where there are several."""
+    found = []
+    for target in sorted(set(part["target"].to_pylist())):
+        rows = [name == target for name in part["target"].to_pylist()]
+        label, score = (part[name].to_numpy()[np.array(rows)] for name in ("label", "score"))
+        found.append(metrics.auroc(label, score))
+    return float(np.mean(found))

@@ -1,0 +1,156 @@
+"""Repeat, resume, kill: the same bytes every time."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from medssl.artifacts import predictions, run_folder
+
+from .conftest import FINETUNE, PRETRAIN
+
+
+def weights_of(folder):
+    return (folder / "export" / "encoder.safetensors").read_bytes()
+
+
+def test_a_run_repeats_from_its_config(pipeline, run_main, tmp_path):
+    words = ("pretrain", "-c", pipeline.pretrain / "config.yaml", "--device", "cpu")
+    assert run_main(*words, "-o", tmp_path / "again")[0] == 0
+    assert weights_of(tmp_path / "again") == weights_of(pipeline.pretrain)
+
+
+def test_a_finetune_run_repeats_from_its_config(pipeline, run_main, tmp_path):
+    words = ("finetune", "-c", pipeline.scratch / "config.yaml", "--device", "cpu")
+    assert run_main(*words, "-o", tmp_path / "again")[0] == 0
+    first, second = (
+        predictions.read(folder / "predictions.parquet")
+        for folder in (pipeline.scratch, tmp_path / "again")
+    )
+    assert first.equals(second)
+
+
+def test_another_seed_gives_other_weights_and_other_folds(pipeline, run_main, tmp_path):
+    words = ("pretrain", "-c", pipeline.pretrain / "config.yaml", "--device", "cpu", "--seed", 1)
+    assert run_main(*words, "-o", tmp_path / "other")[0] == 0
+    assert weights_of(tmp_path / "other") != weights_of(pipeline.pretrain)
+
+
+def pretrain(pipeline, out, *more):
+    words = ("pretrain", pipeline.archive, "--selection", pipeline.reduce, *PRETRAIN, "-o", out)
+    return (*words, *more)
+
+
+def test_interrupted_between_epochs_and_resumed_equals_uninterrupted(
+    pipeline, run_main, tmp_path, monkeypatch
+):
+    from medssl.training import checkpoint
+
+    real = checkpoint.save
+
+    def save_then_stop(folder, state):
+        real(folder, state)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", save_then_stop)
+    assert run_main(*pretrain(pipeline, tmp_path / "run"))[0] == 130
+    assert run_folder.read_status(tmp_path / "run")["status"] == "interrupted"
+    monkeypatch.undo()
+    code, _, err = run_main(*pretrain(pipeline, tmp_path / "run", "--resume"))
+    assert code == 0
+    assert "continuing after epoch 1 of 2" in err
+    assert weights_of(tmp_path / "run") == weights_of(pipeline.pretrain)
+    assert metrics(tmp_path / "run") == metrics(pipeline.pretrain)
+
+
+def metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_resuming_with_other_settings_is_refused(pipeline, run_main):
+    config = pipeline.pretrain / "config.yaml"
+    code, _, err = run_main("pretrain", "-c", config, "--epochs", 3, "--resume",
+                            "-o", pipeline.pretrain)  # fmt: skip
+    assert code == 2
+    assert "other values of epochs" in err
+
+
+def test_resuming_a_finished_run_changes_nothing(pipeline, run_main):
+    before = weights_of(pipeline.pretrain)
+    assert run_main(*pretrain(pipeline, pipeline.pretrain, "--resume"))[0] == 0
+    assert weights_of(pipeline.pretrain) == before
+
+
+def test_nothing_to_resume_is_said(pipeline, run_main, tmp_path):
+    code, _, err = run_main(*pretrain(pipeline, tmp_path / "new", "--resume"))
+    assert code == 4
+    assert "nothing to resume" in err
+
+
+def test_a_finetune_run_resumes_at_the_fold_it_was_in(pipeline, run_main, tmp_path, monkeypatch):
+    from medssl.training import cross_validate
+
+    real, done = cross_validate.run_fold, []
+
+    def second_fold_fails(runtime, recipe, cohort, fold, reporter):
+        if fold.fold == 1:
+            (fold.folder).mkdir(parents=True)
+            (fold.folder / "model.safetensors").write_bytes(b"half")
+            raise KeyboardInterrupt
+        done.append(fold.fold)
+        real(runtime, recipe, cohort, fold, reporter)
+
+    words = ("finetune", pipeline.archive, "--init-from", "none", *FINETUNE, "-o", tmp_path / "run")
+    monkeypatch.setattr(cross_validate, "run_fold", second_fold_fails)
+    assert run_main(*words)[0] == 130
+    monkeypatch.undo()
+    assert run_main(*words, "--resume")[0] == 0
+    assert done == [0]
+    first, second = (
+        predictions.read(folder / "predictions.parquet")
+        for folder in (pipeline.scratch, tmp_path / "run")
+    )
+    assert first.equals(second)
+
+
+@pytest.mark.slow
+def test_killed_with_signal_9_and_resumed_equals_uninterrupted(pipeline, tmp_path):
+    """A real process, killed at random moments until it gets through."""
+    config = ("--epochs", "12", "--image-size", "32", "--batch-size", "16", "--device", "cpu")
+    words = ("pretrain", pipeline.archive, "--selection", pipeline.reduce, *config)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def start(out, *more):
+        argv = [sys.executable, "-m", "medssl", *map(str, words), "-o", str(out), *more]
+        with (tmp_path / "said.txt").open("ab") as said:
+            return subprocess.Popen(argv, env=environment, stdout=said, stderr=said)
+
+    def said():
+        return (tmp_path / "said.txt").read_text()
+
+    whole = start(tmp_path / "whole")
+    assert whole.wait() == 0, said()
+    killed = tmp_path / "killed"
+    process, kills = start(killed), 0
+    for after in (1, 5, 9):  # lines of metrics: three different epochs
+        while process.poll() is None and lines(killed) < after:
+            time.sleep(0.02)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+            assert run_folder.read_status(killed)["status"] == "running"
+            process = start(killed, "--resume")
+    assert process.wait() == 0, said()
+    assert kills >= 2
+    assert weights_of(killed) == weights_of(tmp_path / "whole")
+    assert metrics(killed) == metrics(tmp_path / "whole")
+
+
+def lines(folder):
+    path = folder / "metrics.jsonl"
+    return path.read_text().count("\n") if path.is_file() else 0

@@ -1,0 +1,167 @@
+"""What the stages leave behind: exactly these files, and numbers that agree with each other."""
+
+import json
+
+import pytest
+import yaml
+
+from medssl.artifacts import (
+    archive,
+    predictions,
+    report,
+    run_folder,
+    selection,
+    site_models,
+    splits,
+    weights,
+)
+
+RUN = {"config.yaml", "command.txt", "env.json", "status.json", "log.txt"}
+
+
+def files(folder):
+    return {str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()}
+
+
+def test_every_file_of_the_source_is_accounted_for(pipeline):
+    info = archive.read_info(pipeline.archive)
+    assert info.files_found == pipeline.scans.files + 1  # and labels.csv
+    assert info.files_found == info.files_written + sum(info.quarantined.values())
+    assert info.images == pipeline.scans.images
+    assert info.patients == pipeline.scans.patients
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [
+        ("reduce", {"kept.parquet", "dropped.parquet", "reduce.json"}),
+        (
+            "pretrain",
+            {
+                "metrics.jsonl",
+                "export/encoder.safetensors",
+                "export/encoder.json",
+                *(f"checkpoints/{n}.{s}" for n in ("last", "previous") for s in ("pt", "sha256")),
+            },
+        ),
+        (
+            "finetune",
+            {
+                "splits.json",
+                "predictions.parquet",
+                "finetune.json",
+                *(
+                    f"folds/{k}/{name}"
+                    for k in range(3)
+                    for name in ("metrics.jsonl", "model.safetensors", "predictions.parquet")
+                ),
+            },
+        ),
+    ],
+)
+def test_a_run_leaves_exactly_these_files(pipeline, stage, expected):
+    folder = pipeline.root / stage
+    assert files(folder) == RUN | expected
+    assert run_folder.read_status(folder)["status"] == "finished"
+
+
+def test_evaluate_leaves_a_report(pipeline):
+    left = files(pipeline.evaluate)
+    assert {"report.html", "report.json"} <= left
+    assert run_folder.read_status(pipeline.evaluate)["status"] == "finished"
+
+
+def test_no_settings_file_holds_an_absolute_path_or_an_auto(pipeline):
+    for stage in ("reduce", "pretrain", "finetune", "evaluate"):
+        text = (pipeline.root / stage / "config.yaml").read_text()
+        assert str(pipeline.root) not in text
+        assert "auto" not in yaml.safe_load(text).values()
+
+
+def test_the_selection_is_what_was_pretrained_on(pipeline):
+    kept = selection.read_kept(pipeline.reduce)
+    dropped = selection.read_dropped(pipeline.reduce)
+    info = weights.read_info(pipeline.pretrain / "export")
+    assert kept.num_rows + dropped.num_rows == archive.read_info(pipeline.archive).images
+    assert info.n_images == kept.num_rows
+    assert set(dropped["representative_id"].to_pylist()) <= set(kept["image_id"].to_pylist())
+    assert sum(kept["represents"].to_pylist()) == kept.num_rows + dropped.num_rows
+
+
+def test_the_export_says_whom_it_was_trained_on_and_with_which_key(pipeline):
+    info = weights.read_info(pipeline.pretrain / "export")
+    images = archive.read_images(pipeline.archive)
+    kept = set(selection.read_kept(pipeline.reduce)["image_id"].to_pylist())
+    patients = {
+        row["patient_key"]
+        for row in images.select(["image_id", "patient_key"]).to_pylist()
+        if row["image_id"] in kept
+    }
+    assert set(info.patient_digests) == patients
+    assert info.key_id == archive.read_info(pipeline.archive).key_id
+    assert (info.method, info.image_size, info.epochs) == ("vicreg", 32, 2)
+
+
+def test_every_labelled_image_is_scored_once_by_a_model_that_never_saw_its_patient(pipeline):
+    plan = splits.read(pipeline.finetune / "splits.json")
+    table = predictions.read(pipeline.finetune / "predictions.parquet").to_pylist()
+    labels = archive.read_labels(pipeline.archive).drop_null()
+    assert sorted(r["image_id"] for r in table) == sorted(labels["image_id"].to_pylist())
+    assert all(plan.test_fold[0][r["patient_key"]] == r["fold"] for r in table)
+    assert {r["part"] for r in table} == {"test"}
+    assert all(0 <= r["score"] <= 1 for r in table)
+    assert len({r["patient_key"] for r in table}) == 24
+
+
+def test_pretrained_and_random_start_are_compared_on_the_same_folds(pipeline):
+    first, second = (
+        splits.read(pipeline.root / n / "splits.json") for n in ("finetune", "scratch")
+    )
+    assert first.digest == second.digest
+    assert first.test_fold == second.test_fold
+
+
+def test_the_finetune_record_knows_where_its_encoder_came_from(pipeline):
+    info = site_models.read(pipeline.finetune)
+    exported = weights.read_info(pipeline.pretrain / "export")
+    assert info.init["weights_sha256"] == exported.weights_sha256
+    assert info.image_size == 32  # as pretrained, not asked for
+    assert site_models.read(pipeline.scratch).init == {}
+
+
+def test_the_cohort_is_said_to_be_synthetic(pipeline):
+    assert site_models.read(pipeline.finetune).synthetic
+    assert "synthetic" in (pipeline.evaluate / "report.html").read_text().lower()
+
+
+def test_report_and_console_agree(pipeline):
+    _, out, _ = pipeline.said["evaluate"]
+    text = json.dumps(report.read(pipeline.evaluate))
+    line = next(line for line in out.splitlines() if line.startswith("AUROC"))
+    assert f"{float(line.split()[1]):.3f}"[:4] in text
+
+
+@pytest.mark.parametrize(
+    ("stage", "following"),
+    [
+        ("archive", "medssl reduce"),
+        ("reduce", "medssl pretrain"),
+        ("pretrain", "medssl finetune"),
+        ("finetune", "medssl evaluate"),
+    ],
+)
+def test_each_stage_ends_with_the_next_command(pipeline, stage, following):
+    _, out, _ = pipeline.said[stage]
+    assert out.splitlines()[-1].startswith("next")
+    assert following in out.splitlines()[-1]
+
+
+def test_info_shows_archive_and_runs(pipeline, run_main):
+    code, out, _ = run_main("info", pipeline.archive, "--json")
+    shown = json.loads(out)
+    assert code == 0
+    assert shown["patients"] == pipeline.scans.patients
+    assert sum(shown["sites"].values()) == shown["images"]
+    code, out, _ = run_main("info", pipeline.finetune)
+    assert code == 0
+    assert "finished" in out
