@@ -172,8 +172,8 @@ def _spread(axes: Axes, curve: Curve) -> None:
         counts = np.array(curve[name])
         shares = sign * counts / max(counts.sum(), 1)
         axes.bar(edges[:-1], shares, np.diff(edges), align="edge", color=colour, alpha=0.85)
-        axes.text(1.0, 0.93 if sign > 0 else 0.02, name, transform=axes.transAxes, ha="right",
-                  va="top" if sign > 0 else "bottom", color=colour, fontsize=9)  # fmt: skip
+        axes.text(-0.015, 0.75 if sign > 0 else 0.25, name, transform=axes.transAxes, ha="right",
+                  va="center", color=colour, fontsize=8)  # fmt: skip
     axes.axhline(0, color=FAINT, linewidth=0.8)
     axes.set(xlim=(0, 1), yticks=[])
     axes.spines["left"].set_visible(False)

@@ -178,7 +178,7 @@ def _prepare(settings: FinetuneSettings, device: str) -> _Prepared:
         recipe=Recipe(
             settings=settings, build_encoder=make, schedule=schedule, schedule_config=config
         ),
-        init=source.facts() if source else {},
+        init=_origin(source, cohort, grouped=settings.group == "patient"),
     )
 
 
@@ -211,6 +211,20 @@ def _as_pretrained(source: encoders.Source | None) -> dict[str, Any]:
         "image_size": info.image_size,
         "intensity": {"window_hu": info.intensity["window_hu"]},
     }
+
+
+def _origin(source: encoders.Source | None, cohort: Cohort, *, grouped: bool) -> dict[str, Any]:
+    """Return where the encoder came from, and how many of the cohort it was pretrained on.
+
+    Without patients, or with pseudonyms of another key, the overlap is unknown (None), never 0.
+    """
+    if source is None:
+        return {}
+    overlap = None
+    key_id = archive.read_info(cohort.archive).key_id
+    if grouped and source.info is not None and source.info.key_id == key_id:
+        overlap = len(set(cohort.patients) & set(source.info.patient_digests))
+    return {**source.facts(), "overlap_patients": overlap}
 
 
 def _facts(cohort: Cohort, settings: FinetuneSettings) -> tuple[str, ...]:

@@ -69,7 +69,8 @@ def run_fold(
     model = SiteModel(recipe.build_encoder(), cohort.n_outputs, settings.dropout)
     train, test = cohort.rows(fold.train), cohort.rows(fold.test)
     told = Tee(reporter, RunLog(fold.folder))
-    _fit(runtime, recipe, model, _batches(runtime, settings, train, seed), told)
+    task = f"repeat {fold.repeat + 1}, fold {fold.fold + 1}"
+    _fit(runtime, recipe, model, _batches(runtime, settings, train, seed), told, task)
     assert isinstance(settings.intensity, Intensity)
     score = predict.scores(
         runtime,
@@ -90,6 +91,7 @@ def _fit(
     model: SiteModel,
     batches: TrainingBatches,
     reporter: Reporter,
+    task: str,
 ) -> None:
     settings, schedule, config = recipe.settings, recipe.schedule, recipe.schedule_config
     epochs = int(settings.epochs)
@@ -101,7 +103,7 @@ def _fit(
     state = TrainState(module, optimizer, scheduler, batches.seed)
     shown = reporter.track(
         _arguments(batches, range(epochs)),
-        task="training",
+        task=task,
         total=steps,
         unit="images",
         each=batches.batch_size,

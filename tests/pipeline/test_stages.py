@@ -129,6 +129,18 @@ def test_the_finetune_record_knows_where_its_encoder_came_from(pipeline):
     assert site_models.read(pipeline.scratch).init == {}
 
 
+def test_the_overlap_with_pretraining_is_counted_and_said(pipeline):
+    info = site_models.read(pipeline.finetune)
+    pretrained_on = set(weights.read_info(pipeline.pretrain / "export").patient_digests)
+    cohort = {r["patient_key"] for r in
+              predictions.read(pipeline.finetune / "predictions.parquet").to_pylist()}  # fmt: skip
+    assert info.init["overlap_patients"] == len(cohort & pretrained_on) > 0
+    text = (pipeline.evaluate / "report.html").read_text()
+    assert (
+        f"{len(cohort & pretrained_on)} of the evaluated patients were also in pretraining" in text
+    )
+
+
 def test_the_cohort_is_said_to_be_synthetic(pipeline):
     assert site_models.read(pipeline.finetune).synthetic
     assert "synthetic" in (pipeline.evaluate / "report.html").read_text().lower()
