@@ -7,7 +7,8 @@ results do not depend on the order of rows; they serve the computation and are n
 
 import csv
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ OPTIONAL = ("image_id", "site", "fold", "repeat")
 TARGET = "label"
 MOST_PROBLEMS = 5  # shown at once
 _LABELS = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0}
+_NO_ID = {"", "nan", "none", "null", "nat", "<na>"}  # what tools write for an absent value
 _SURPLUS = "\0surplus"  # key of cells beyond the header
 
 
@@ -30,24 +32,31 @@ def read(path: Path) -> pa.Table:
     A missing `image_id` makes every row an image of its own.
 
     Raises:
-        DataError: The file is missing or unreadable, a column is missing, or a cell is wrong; the
-            first wrong cells are named by line.
+        DataError: The file is missing or unreadable, a column is missing or there twice, or a cell
+            is wrong; the first wrong cells are named by line and column. What stands in the file
+            is never repeated: a row that slipped by one cell has a name where a label should be.
     """
     if not path.is_file():
         raise DataError("no such file", where=str(path), fix="give a CSV or Parquet table")
     is_parquet = path.suffix.lower() in {".parquet", ".pq"}
     names, rows = _read_parquet(path) if is_parquet else _read_csv(path)
-    missing = [name for name in REQUIRED if name not in names]
-    if missing:
-        raise DataError(
-            f"lacks the column {missing[0]!r}; it has {', '.join(names) or 'none'}",
-            where=str(path),
-            fix=f"name the columns {', '.join(REQUIRED)} (optional: {', '.join(OPTIONAL)})",
-        )
     parsed = _parse(rows, path, "row" if is_parquet else "line")
     if "image_id" not in names:
         _require_one_row_each(parsed, path)
     return _numbered(parsed)
+
+
+def _require_columns(names: Sequence[str], path: Path) -> None:
+    counts = Counter(names)
+    wrong = [f"lacks the column {name!r}" for name in REQUIRED if not counts[name]]
+    wrong += [f"has {counts[n]} columns {n!r}" for n in (*REQUIRED, *OPTIONAL) if counts[n] > 1]
+    if wrong:
+        raise DataError(
+            wrong[0],
+            where=str(path),
+            fix=f"name the columns {', '.join(REQUIRED)} (optional: {', '.join(OPTIONAL)}), "
+            "each once",
+        )
 
 
 def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, Mapping[str, str]]]]:
@@ -55,6 +64,7 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, Mapping[str, str]]
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, restkey=_SURPLUS, restval="", strict=True)
             names = list(reader.fieldnames or [])
+            _require_columns(names, path)
             return names, [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
@@ -67,6 +77,7 @@ def _read_parquet(path: Path) -> tuple[list[str], list[tuple[int, Mapping[str, s
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError("not a readable Parquet file", where=str(path)) from error
+    _require_columns(table.schema.names, path)
     names = [name for name in table.schema.names if name in {*REQUIRED, *OPTIONAL}]
     rows = table.select(names).to_pylist()
     texts = [{k: "" if v is None else str(v) for k, v in row.items()} for row in rows]
@@ -96,21 +107,20 @@ def _parse(
 
 
 def _problems(row: Mapping[str, str]) -> Iterator[str]:
-    """Say what is wrong with a row; ids are never repeated in a message."""
+    """Say what is wrong with a row, without repeating any cell."""
     if _SURPLUS in row:
         yield "more cells than the header has columns"
         return
-    if not row["patient_id"].strip():
-        yield "patient_id: expected an id, got nothing"
-    if "image_id" in row and not row["image_id"].strip():
-        yield "image_id: expected an id, got nothing"
+    for name in ("patient_id", "image_id"):
+        if name in row and row[name].strip().lower() in _NO_ID:
+            yield f"{name}: no id"
     if row["label"].strip().lower() not in _LABELS:
-        yield f"label: expected 0 | 1, got {row['label']!r}"
+        yield "label: not 0 or 1"
     if not _is_finite(row["score"]):
-        yield f"score: expected a number, got {row['score']!r}"
+        yield "score: not a number"
     for name in ("fold", "repeat"):
         if row.get(name, "").strip() and not _is_whole(row[name]):
-            yield f"{name}: expected a whole number from 0, got {row[name]!r}"
+            yield f"{name}: not a whole number from 0"
 
 
 def _typed(row: Mapping[str, str], number: int) -> dict[str, object]:

@@ -153,6 +153,24 @@ def read_status(run: Path) -> dict[str, Any]:
     return records.read(run / "status.json", STATUS_SCHEMA)
 
 
+def read_config(run: Path) -> dict[str, Any]:
+    """Return `config.yaml` as plain values; its paths are relative to the run.
+
+    Raises:
+        ArtifactError: The file is missing or damaged.
+    """
+    path = run / "config.yaml"
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ArtifactError("no such file", where=str(path)) from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ArtifactError("not a YAML file", where=str(path)) from error
+    if not isinstance(values, dict):
+        raise ArtifactError("expected keys and values", where=str(path))
+    return values
+
+
 @contextmanager
 def _status(folder: RunFolder, stage: str) -> Iterator[None]:
     started = _now()
@@ -190,7 +208,11 @@ def _check_resumable(out: Path, stage: str, settings: Settings) -> None:
     status = read_status(out)
     if status["stage"] != stage:
         raise UsageError(f"this is a {status['stage']} run, not {stage}", where=str(out))
-    before = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))
+    if status["status"] == "finished":
+        raise UsageError(
+            "the run is finished", where=str(out), fix="start a new one in another folder"
+        )
+    before = read_config(out)
     now = relative_to(out, to_plain(settings))
     differing = [key for key in now if now[key] != before.get(key)]
     if differing:

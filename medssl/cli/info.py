@@ -67,12 +67,10 @@ def _archive(path: Path) -> dict[str, Any]:
 
 
 def _run(path: Path) -> dict[str, Any]:
-    import yaml
-
     from medssl.artifacts import run_folder
 
     status = run_folder.read_status(path)
-    settings = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+    settings = run_folder.read_config(path)
     files = sorted(str(f.relative_to(path)) for f in path.rglob("*") if f.is_file())
     return {"run": str(path), **status, "settings": settings, "files": files}
 

@@ -72,24 +72,31 @@ class _Images:
 
 
 def build(
-    table: pa.Table, *, aggregate: Literal["mean", "max"], where: str, grouped: bool = True
+    table: pa.Table,
+    *,
+    target: str,
+    aggregate: Literal["mean", "max"],
+    where: str,
+    grouped: bool = True,
 ) -> Units:
     """Return the units of the test rows of a table of predictions.
 
     Args:
         table: Columns as in `predictions.parquet`, rows in any order.
+        target: What was predicted; the table names it, or each of its classes as ``target=class``.
         aggregate: How the image scores of a patient become one, within each repeat.
         where: What the table is called in messages.
         grouped: False where patients are unknown and every image counts as one.
 
     Raises:
-        DataError: There are no test rows, the rows contradict each other, a patient is tested in
-            two folds of one repeat, or there is one class only.
+        DataError: There are no test rows, they are of another target, they contradict each other,
+            a patient is tested in two folds of one repeat, or there is one class only.
     """
     rows = table.filter(pc.equal(table["part"], "test"))
     if not rows.num_rows:
         raise DataError("holds no test predictions", where=where, fix="give a finished run")
-    target, columns, names = _columns(rows["target"].unique().to_pylist(), where)
+    names = tuple(sorted(rows["target"].unique().to_pylist()))
+    columns = _columns(names, target, where)
     images = _images(rows, names, where)
     if len(columns) == 1 and len(np.unique(images.truth)) < 2:
         raise DataError(
@@ -125,17 +132,18 @@ def build(
 _MIXED = -1  # stratum of patients whose images disagree
 
 
-def _columns(targets: Sequence[str], where: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """Return the target, its columns, and what these are called in the table."""
-    names = tuple(sorted(targets))
-    if len(names) == 1:
-        return names[0], names, names
-    parts = [name.rpartition("=") for name in names]
-    if len({head for head, _, _ in parts}) > 1 or not all(sign for _, sign, _ in parts):
+def _columns(names: Sequence[str], target: str, where: str) -> tuple[str, ...]:
+    """Return what the report calls the columns: the target, or its classes whatever their name."""
+    prefix = f"{target}="
+    if len(names) > 1 and all(name.startswith(prefix) for name in names):
+        return tuple(name.removeprefix(prefix) for name in names)
+    if list(names) != [target]:
         raise DataError(
-            f"holds several targets ({', '.join(names)})", where=where, fix="evaluate one at a time"
+            f"holds the targets {', '.join(names)} where {target!r} was to be found",
+            where=where,
+            fix="evaluate one target at a time, as `medssl finetune` predicted it",
         )
-    return parts[0][0], tuple(name for _, _, name in parts), names
+    return (target,)
 
 
 def _images(rows: pa.Table, names: tuple[str, ...], where: str) -> _Images:

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Peak learning rate of the head."""
+    """Peak learning rate of the head: ten times that of full fine-tuning.
 
-    head_lr: float = 1e-3
+    A head alone is convex and far from its optimum; at 1e-3 it stops short of it in 20 epochs.
+    """
+
+    head_lr: float = 1e-2
 
 
 def trainable_groups(epoch: int, epochs: int, groups: Sequence[str], config: Config) -> list[str]:

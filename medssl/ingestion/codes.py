@@ -62,7 +62,7 @@ MEANINGS: dict[Code, str] = {
     Code.SKIPPED_SECONDARY_CAPTURE: "A screen shot or scanned page, not an image from a modality.",
     Code.SKIPPED_DUPLICATE: "A second copy of a DICOM instance, with the same pixels.",
     Code.EMPTY_FILE: "The file has no content.",
-    Code.UNREADABLE: "The file could not be opened.",
+    Code.UNREADABLE: "The file, or the folder with all that lies in it, could not be opened.",
     Code.UNSUPPORTED_FORMAT: "An image or container format that is not read yet (TIFF, ZIP, …).",
     Code.BAD_HEADER: "The header is damaged or lacks something essential.",
     Code.NO_DECODER: "No installed library decodes its transfer syntax (JPEG lossless, video).",

@@ -144,7 +144,7 @@ def _stored(
     header = job.sources[0].header
     stored = intensity.encode([image.values for image in ready], header, how)
     planes = [image.plane for image in ready if image.plane is not None]
-    stack = geometry.stack(planes) if len(planes) == len(ready) else None
+    stack = geometry.stack(planes, header.thickness) if len(planes) == len(ready) else None
     flags = (*stored.flags, *(stack.flags if stack else ()))
     images = tuple(
         _image(one, pixels, stack, header.thickness, flags)

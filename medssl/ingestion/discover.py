@@ -29,7 +29,8 @@ class SourceFile:
 def walk(sources: Sequence[Path], *, exclude: Path | None = None) -> list[SourceFile]:
     """Return every file below ``sources``, sorted by source and relative path.
 
-    Links are not followed; a file reached through two sources is listed once.
+    Links are not followed; a file reached through two sources is listed once. A folder that cannot
+    be listed stands itself for what lies in it.
 
     Args:
         sources: Folders or files.
@@ -37,7 +38,7 @@ def walk(sources: Sequence[Path], *, exclude: Path | None = None) -> list[Source
 
     Raises:
         UsageError: A source does not exist.
-        DataError: A folder cannot be listed.
+        DataError: A source cannot be listed.
     """
     found: list[SourceFile] = []
     seen: set[Path] = set()
@@ -46,33 +47,37 @@ def walk(sources: Sequence[Path], *, exclude: Path | None = None) -> list[Source
         if not root.exists():
             raise UsageError("no such file or folder", where=str(source))
         base = root if root.is_dir() else root.parent
-        paths = _below(root, exclude) if root.is_dir() else iter([root])
+        found_below = _below(root, exclude) if root.is_dir() else [(root, _code(root))]
         files = [
             SourceFile(
                 path=path, source=number, relative=path.relative_to(base).as_posix(), code=code
             )
-            for path, code in ((path, _code(path)) for path in paths)
+            for path, code in found_below
             if path not in seen
         ]
+        if any(file.path == root and root.is_dir() for file in files):
+            raise DataError(
+                "the folder cannot be listed", where=str(source), fix="check its permissions"
+            )
         seen.update(file.path for file in files)
         found.extend(sorted(files, key=lambda file: os.fsencode(file.relative)))
     return found
 
 
-def _below(folder: Path, exclude: Path | None) -> Iterator[Path]:
+def _below(folder: Path, exclude: Path | None) -> Iterator[tuple[Path, Code | None]]:
     if folder == exclude:
         return
     try:
         entries = list(scandir(folder))
-    except OSError as error:
-        raise DataError(
-            "the folder cannot be listed", where=str(folder), fix="check its permissions"
-        ) from error
+    except OSError:  # its path may name a patient, so no message shows it
+        yield folder, Code.UNREADABLE
+        return
     for entry in entries:
+        path = Path(entry.path)
         if entry.is_dir(follow_symlinks=False):
-            yield from _below(Path(entry.path), exclude)
+            yield from _below(path, exclude)
         else:
-            yield Path(entry.path)
+            yield path, _code(path)
 
 
 def _code(path: Path) -> Code | None:

@@ -16,6 +16,7 @@ Triple = tuple[float, float, float]
 
 SAME_DIRECTION = 1e-3  # largest difference between unit vectors that count as parallel
 SAME_PLACE_MM = 1e-3  # positions closer than this are one position
+SAME_PLACE = 0.1  # of the distance between slices, where these are as thin as in microscopy
 GAP = 0.01  # a distance that differs from the median by this share is a gap
 TILT = 5e-3  # sine of the angle between the stacking direction and the normal: about 0.3 degrees
 _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
@@ -83,20 +84,34 @@ def is_parallel(first: Plane, second: Plane) -> bool:
     )
 
 
-def stack(planes: Sequence[Plane]) -> Stack:
+def same_place(thickness: float | None) -> float:
+    """Return how near positions are one, mm; ``thickness`` is that of the slices, None if unknown.
+
+    >>> same_place(5.0), same_place(None), same_place(0.002)
+    (0.001, 0.001, 0.0002)
+    """
+    return SAME_PLACE_MM if thickness is None else min(SAME_PLACE_MM, SAME_PLACE * thickness)
+
+
+def stack(planes: Sequence[Plane], thickness: float | None = None) -> Stack:
     """Return the step between planes that are parallel and in ascending order.
 
     The step has the median distance, so that one missing slice does not stretch the volume.
+
+    Args:
+        planes: In ascending order.
+        thickness: Of a slice, mm, as the header says it.
     """
     along = positions(planes)
-    if len(planes) < 2 or along[-1] - along[0] < SAME_PLACE_MM:
+    nearest = same_place(thickness)
+    if len(planes) < 2 or along[-1] - along[0] < nearest:
         return Stack(step=None)
     origins = np.array([plane.origin for plane in planes])
     distances = np.diff(along)
     median = float(np.median(distances))
     direction = (origins[-1] - origins[0]) / (along[-1] - along[0])  # per mm along the normal
     flags = []
-    if np.any(np.abs(distances - median) > max(GAP * median, SAME_PLACE_MM)):
+    if np.any(np.abs(distances - median) > max(GAP * median, nearest)):
         flags.append("gap")
     shear = direction - normal(planes[0])
     if np.linalg.norm(shear) / np.linalg.norm(direction) > TILT:

@@ -6,6 +6,7 @@ instance number, table or name only where there is none, and a flag says so.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -57,27 +58,28 @@ def gather(entries: Sequence[Entry], key: SiteKey) -> list[Series]:
         entries: Readable files, in any order; the result does not depend on it.
         key: The institution's key.
     """
-    by_series: dict[tuple[str, ...], list[Entry]] = {}
-    for entry in sorted(entries, key=lambda entry: (entry.file.source, entry.file.relative)):
-        by_series.setdefault((entry.patient_key, *entry.series_id), []).append(entry)
+    by_series: dict[tuple[str, ...], list[Slice]] = {}
+    for first, *copies in _instances(entries):
+        by_series.setdefault((first.patient_key, *first.series_id), []).extend(
+            Slice(entry=_labelled(first, copies), number=number, copies=tuple(copies))
+            for number in range(len(first.header.frames))
+        )
     found = [
         series
-        for members in by_series.values()
-        for series in _series_of(_slices(members), members[0], key)
+        for slices in by_series.values()
+        for series in _series_of(slices, slices[0].entry, key)
     ]
     return sorted(found, key=lambda s: (s.first.patient_key, s.first.study_key, s.key))
 
 
-def _slices(members: Iterable[Entry]) -> list[Slice]:
-    """Return one slice per frame; files with one instance UID are copies of the first."""
-    singles: dict[str, list[Entry]] = {}
-    for entry in members:
-        singles.setdefault(entry.header.identity.image or entry.own_id, []).append(entry)
-    return [
-        Slice(entry=_labelled(first, copies), number=number, copies=tuple(copies))
-        for first, *copies in singles.values()
-        for number in range(len(first.header.frames))
-    ]
+def _instances(entries: Iterable[Entry]) -> Iterable[list[Entry]]:
+    """Return the files of each DICOM instance, first by path first, in whatever series they lie."""
+    found: dict[tuple[str, ...], list[Entry]] = {}
+    for entry in sorted(entries, key=lambda entry: (entry.file.source, entry.file.relative)):
+        told = entry.header.identity
+        name = (told.study, told.series, told.image) if told.image else (entry.own_id,)
+        found.setdefault((entry.patient_key, *name), []).append(entry)
+    return found.values()
 
 
 def _labelled(first: Entry, copies: Sequence[Entry]) -> Entry:
@@ -148,10 +150,12 @@ def _by_phase(slices: list[Slice]) -> list[list[Slice]]:
     if places is None or len(set(places)) == len(slices):
         return [slices]
     place_of = {id(piece): place for piece, place in zip(slices, places, strict=True)}
+    repeats = max(Counter(places).values())
     lengths = {len(piece.frame.phase) for piece in slices}
     for number in range(min(lengths)):
         groups = _by(slices, partial(_phase, number))
-        if all(len({place_of[id(p)] for p in group}) == len(group) for group in groups):
+        is_apart = all(len({place_of[id(p)] for p in group}) == len(group) for group in groups)
+        if is_apart and len(groups) == repeats:  # more groups would tear volumes apart
             return groups
     seen: dict[int, int] = {}
     rank: dict[int, int] = {}
@@ -173,7 +177,9 @@ def _places(slices: Sequence[Slice]) -> list[int] | None:
         return None
     along = geometry.positions(planes)
     order = np.argsort(along, kind="stable")
-    steps = np.diff(along[order], prepend=along[order[0]]) > geometry.SAME_PLACE_MM
+    thickness = min((piece.entry.header.thickness or np.inf for piece in slices), default=np.inf)
+    nearest = geometry.same_place(thickness)
+    steps = np.diff(along[order], prepend=along[order[0]]) > nearest
     places = np.empty(len(along), dtype=np.int64)
     places[order] = np.cumsum(steps)
     return [int(place) for place in places]

@@ -1,6 +1,8 @@
 """Join a table of labels with files: by path, stem, patient, study or series.
 
 Which column is the key, and what it holds, is found by trying: the pair that finds most rows wins.
+A column is found to hold paths only where it names files, since any word may be called like a
+folder; once it is the key, or where the user chose it, a row may also stand for a folder.
 """
 
 import csv
@@ -149,8 +151,9 @@ def join(
     labels = set(targets)
     columns = (column,) if column else [name for name in table.columns if name not in labels]
     best: tuple[int, KeyKind, str, list[str | None]] | None = None
+    is_chosen = kind is not None or column is not None
     for each_kind in kinds:
-        known = [_candidates(table, each_kind, file) for file in files]
+        known = [_candidates(table, each_kind, file, folders=is_chosen) for file in files]
         for each_column in columns:
             keys = {_key(table, each_kind, row[each_column]) for row in table.rows} - {""}
             found = [next((name for name in names if name in keys), None) for names in known]
@@ -162,6 +165,8 @@ def join(
     if best is None:
         return None
     _, best_kind, best_column, found = best
+    if not is_chosen and best_kind == "path":
+        return join(table, files, kind=best_kind, column=best_column, targets=targets)
     return _joined(table, best_kind, best_column, found, targets)
 
 
@@ -214,16 +219,16 @@ def _merged(table: Table, numbers: Sequence[int], targets: Iterable[str]) -> Map
     return agreed
 
 
-def _candidates(table: Table, kind: KeyKind, file: Names) -> list[str]:
-    """Return what a row may call the file, best first."""
-    if kind == "path":  # a row may also stand for all files of a folder
+def _candidates(table: Table, kind: KeyKind, file: Names, *, folders: bool) -> list[str]:
+    """Return what a row may call the file, best first; with ``folders`` also those that hold it."""
+    if kind == "path":
         inside = f"{table.path.parent}{os.sep}"
         paths = [str(file.path)]
-        while (above := paths[-1].rpartition(os.sep)[0]).startswith(inside):
+        while folders and (above := paths[-1].rpartition(os.sep)[0]).startswith(inside):
             paths.append(above)
         return paths
     if kind == "stem":
-        return [_stem(file.path.name)]
+        return [file.path.name, _stem(file.path.name)]
     name = {"patient": file.patient, "study": file.study, "series": file.series}[kind]
     return [name] if name else []
 
@@ -235,7 +240,9 @@ def _key(table: Table, kind: KeyKind, cell: str) -> str:
 
 
 def _stem(name: str) -> str:
-    return name.removesuffix(".gz").rpartition(".")[0] or name
+    """Return a file name without its suffix; digits are none, as in a file called by its UID."""
+    stem, _, suffix = name.removesuffix(".gz").rpartition(".")
+    return name if suffix.isdigit() else stem or name
 
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:

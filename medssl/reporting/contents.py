@@ -136,13 +136,20 @@ def _provenance(origin: Origin) -> dict[str, Any]:
 def _inputs(models: FinetuneInfo | None) -> dict[str, Any]:
     if models is None:
         return {}
-    weights = models.init or {"method": "random"}
     return {
         "archive": models.archive_hash,
         "images": models.n_images,
         "patients": models.n_patients,
-        **dict(_flat(weights, "weights.")),
+        **dict(_flat(_weights(models.init), "weights.")),
     }
+
+
+def _weights(init: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where the encoder came from; the name of a bare weight file may say whose it is."""
+    if not init:
+        return {"method": "random"}
+    bare = {"method": "unknown, a weight file without a record"} if "file" in init else {}
+    return bare | {key: value for key, value in init.items() if key != "file"}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

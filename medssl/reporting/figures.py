@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 # Okabe & Ito's palette, black and yellow left out: told apart by colour-blind readers, on paper too
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
@@ -19,6 +20,7 @@ PAGE_FONTS = "'Helvetica Neue', Arial, 'Liberation Sans', 'DejaVu Sans', sans-se
 STYLE = {
     "svg.hashsalt": "medssl",
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a class may be called "$a_$b"
     "font.family": LAYOUT_FONT,
     "font.size": 10.0,
     "text.color": INK,
@@ -46,22 +48,22 @@ def roc(curves: Sequence[Curve], labels: Sequence[str]) -> str:
         figure = Figure(figsize=(5.2, 5.0), layout="constrained")
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.9, linestyle=(0, (4, 4)))
-        for k, (curve, label) in enumerate(zip(curves, labels, strict=True)):
+        lines = []
+        for k, curve in enumerate(curves):
             colour, style = _look(k)
             _band(axes, curve["grid"], curve, colour, single=len(curves) == 1)
-            axes.plot(
+            lines += axes.plot(
                 curve["false_positive_rate"],
                 curve["sensitivity"],
                 color=colour,
                 linestyle=style,
                 linewidth=1.8,
-                label=label,
                 clip_on=False,
             )
         _unit_square(axes)
         axes.set_xlabel("1 − specificity")
         axes.set_ylabel("Sensitivity")
-        axes.legend(loc="lower right")
+        _legend(axes, lines, labels, "lower right")
         return _svg(figure, "roc")
 
 
@@ -78,21 +80,20 @@ def calibration(curves: Sequence[Curve], labels: Sequence[str]) -> str:
         heights = [5, 1] if single else [1]
         rows = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)
         top, *below = rows[:, 0]
-        top.plot([0, 1], [0, 1], color=FAINT, linewidth=0.9, linestyle=(0, (4, 4)), label="ideal")
-        for k, (curve, label) in enumerate(zip(curves, labels, strict=True)):
+        lines = top.plot([0, 1], [0, 1], color=FAINT, linewidth=0.9, linestyle=(0, (4, 4)))
+        for k, curve in enumerate(curves):
             colour, style = _look(k)
             _band(top, curve["predicted"], curve, colour, single=single)
-            top.plot(
+            lines += top.plot(
                 curve["predicted"],
                 _floats(curve["observed"]),
                 color=colour,
                 linestyle=style,
                 linewidth=1.8,
-                label=label,
             )
         _unit_square(top, aspect="auto" if single else "equal")
         top.set_ylabel("Observed share of positives")
-        top.legend(loc="upper left")
+        _legend(top, lines, ["ideal", *labels], "upper left")
         for axes in below:
             _spread(axes, curves[0])
         (below or [top])[-1].set_xlabel("Predicted probability")
@@ -145,6 +146,13 @@ def _look(k: int) -> tuple[str, str]:
 def _line_name(column: str, repeat: int, columns: Sequence[str], repeats: Sequence[int]) -> str:
     parts = [column] * (len(columns) > 1) + [f"repeat {repeat + 1}"] * (len(repeats) > 1)
     return ", ".join(parts) or "all folds"
+
+
+def _legend(axes: Axes, lines: Sequence[Line2D], labels: Sequence[str], place: str) -> None:
+    """Name the lines; the texts are set afterwards, as matplotlib has its own use for "_x"."""
+    legend = axes.legend(lines, [f"{k}" for k in range(len(lines))], loc=place)
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_text(label)
 
 
 def _band(axes: Axes, x: Sequence[float], curve: Curve, colour: str, *, single: bool) -> None:

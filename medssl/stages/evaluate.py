@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from medssl.artifacts import (
     foreign_predictions,
     predictions,
@@ -64,7 +62,7 @@ def plan(settings: EvaluateSettings) -> EvaluatePlan:
     """Return what `run` would do with these settings.
 
     Raises:
-        ArtifactError: The run is missing, unfinished or of another stage.
+        ArtifactError: The run is missing, unfinished, damaged or of another stage.
         DataError: The predictions are refused.
     """
     _, judged = _read(settings)
@@ -99,7 +97,7 @@ def run(
         resume: Write an unfinished evaluation anew in its folder.
 
     Raises:
-        ArtifactError: The run is missing, unfinished or of another stage.
+        ArtifactError: The run is missing, unfinished, damaged or of another stage.
         DataError: The predictions are refused; nothing was written.
         UsageError: The output folder is in use.
     """
@@ -145,7 +143,11 @@ def _read(settings: EvaluateSettings) -> tuple[Origin, Units]:
         origin = Origin(predictions_sha256=files.sha256(path))
     grouped = origin.splits is None or origin.splits.group != "none"
     return origin, units.build(
-        table, aggregate=settings.aggregate, where=str(path), grouped=grouped
+        table,
+        target=origin.splits.target if origin.splits else foreign_predictions.TARGET,
+        aggregate=settings.aggregate,
+        where=str(path),
+        grouped=grouped,
     )
 
 
@@ -154,7 +156,7 @@ def _origin_of_run(run: Path) -> Origin:
     return Origin(
         predictions_sha256=files.sha256(run / "predictions.parquet"),
         splits=splits.read(run / "splits.json"),
-        settings=yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")),
+        settings=run_folder.read_config(run),
         environment=records.read(run / "env.json", run_folder.ENV_SCHEMA),
         models=site_models.read(run) if described else None,
     )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-from medssl.artifacts import predictions, run_folder
+from medssl.artifacts import predictions, records, run_folder
 
 from .conftest import FINETUNE, PRETRAIN
 
@@ -71,18 +72,22 @@ def metrics(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_resuming_with_other_settings_is_refused(pipeline, run_main):
-    config = pipeline.pretrain / "config.yaml"
-    code, _, err = run_main("pretrain", "-c", config, "--epochs", 3, "--resume",
-                            "-o", pipeline.pretrain)  # fmt: skip
+def test_resuming_with_other_settings_is_refused(pipeline, run_main, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(pipeline.pretrain, run)
+    status = run_folder.read_status(run)
+    records.write(run / "status.json", run_folder.STATUS_SCHEMA, {**status, "status": "running"})
+    words = ("pretrain", "-c", pipeline.pretrain / "config.yaml", "--epochs", 3, "--device", "cpu")
+    code, _, err = run_main(*words, "--resume", "-o", run)
     assert code == 2
     assert "other values of epochs" in err
 
 
-def test_resuming_a_finished_run_changes_nothing(pipeline, run_main):
-    before = weights_of(pipeline.pretrain)
-    assert run_main(*pretrain(pipeline, pipeline.pretrain, "--resume"))[0] == 0
-    assert weights_of(pipeline.pretrain) == before
+def test_a_finished_run_is_never_resumed(pipeline, run_main):
+    code, _, err = run_main(*pretrain(pipeline, pipeline.pretrain, "--resume"))
+    assert code == 2
+    assert "the run is finished" in err
+    assert run_folder.read_status(pipeline.pretrain)["status"] == "finished"
 
 
 def test_nothing_to_resume_is_said(pipeline, run_main, tmp_path):

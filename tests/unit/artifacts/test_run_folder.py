@@ -122,13 +122,20 @@ def test_resume_continues_with_the_same_settings(tmp_path):
     assert not (tmp_path / "a" / ".partial-x.json").exists()
 
 
-def test_resume_with_other_settings_is_refused_by_name(tmp_path):
+def test_a_finished_run_is_never_continued(tmp_path):
     start(tmp_path / "a")
+    with pytest.raises(UsageError, match="the run is finished"):
+        start(tmp_path / "a", resume=True)
+
+
+def test_resume_with_other_settings_is_refused_by_name(tmp_path):
+    with pytest.raises(Interrupted, match="stop"):
+        start(tmp_path / "a", error=Interrupted("stop"))
     with pytest.raises(UsageError, match="other values of epochs, lr") as caught:
         start(tmp_path / "a", resume=True, epochs=4, lr=1.0)
     assert caught.value.where.endswith("config.yaml")
     assert "--resume" in caught.value.fix
-    assert run_folder.read_status(tmp_path / "a")["status"] == "finished"
+    assert run_folder.read_status(tmp_path / "a")["status"] == "interrupted"
 
 
 def test_there_must_be_something_of_the_same_stage_to_resume(tmp_path):

@@ -112,5 +112,5 @@ def test_patients_cover_and_images_do_not():
         rows = rng.integers(0, 400, size=(n_resamples, 400))  # images, as if independent
         low, high = np.quantile(_auroc_rows(truth[rows], score[rows]), [0.025, 0.975])
         by_image += low <= true <= high
-    assert 0.90 <= by_patient / n_simulations <= 0.98
-    assert by_image / n_simulations <= 0.70
+    assert 0.88 <= by_patient / n_simulations <= 0.96  # 0.914, the documented 91 %
+    assert by_image / n_simulations < 0.60  # 0.472, the documented 47 %
