@@ -26,7 +26,6 @@ FOLDERS: dict[str, ModuleType] = {
     "--by": reduction,
     "by content": readers,
 }
-STAGES = ("ingest", "reduce", "pretrain", "finetune", "evaluate")
 
 
 def cli_page() -> str:
@@ -84,7 +83,7 @@ def plugins_page() -> str:
         parts.append("")
     parts.append("## Presets (`--preset`)\n")
     parts.append("| stage | name | settings |\n|---|---|---|")
-    for stage in STAGES:
+    for stage in loading.STAGES:
         for name in loading.presets(stage):
             values = loading.read_preset(stage, name).items()
             shown = ", ".join(f"`{key}` {value}" for key, value in values)

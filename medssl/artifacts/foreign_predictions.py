@@ -74,12 +74,12 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, Mapping[str, str]]
 
 def _read_parquet(path: Path) -> tuple[list[str], list[tuple[int, Mapping[str, str]]]]:
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            _require_columns(file.schema_arrow.names, path)
+            names = [name for name in file.schema_arrow.names if name in {*REQUIRED, *OPTIONAL}]
+            rows = file.read(columns=names).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError("not a readable Parquet file", where=str(path)) from error
-    _require_columns(table.schema.names, path)
-    names = [name for name in table.schema.names if name in {*REQUIRED, *OPTIONAL}]
-    rows = table.select(names).to_pylist()
     texts = [{k: "" if v is None else str(v) for k, v in row.items()} for row in rows]
     return names, list(enumerate(texts, start=1))
 

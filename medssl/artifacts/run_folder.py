@@ -26,6 +26,7 @@ from medssl.foundation.errors import ArtifactError, Interrupted, MedSSLError, Us
 
 STATUS_SCHEMA = "medssl.status/1"
 ENV_SCHEMA = "medssl.env/1"
+_REMAKE = "restore the file, or run the stage again in another folder"
 LIBRARIES = (
     "lightning-fabric", "monai", "nibabel", "numpy", "pillow", "pyarrow", "pydantic", "pydicom",
     "safetensors", "scikit-learn", "scipy", "torch",
@@ -69,6 +70,7 @@ class RunFolder:
     """A run folder that is being written."""
 
     path: Path
+    inputs: Mapping[str, str]  # what it reads -> digest
 
     @property
     def log(self) -> RunLog:
@@ -84,6 +86,7 @@ class RunFolder:
             "machine": platform.machine(),
             "cores": os.cpu_count(),
             "libraries": {name: metadata.version(name) for name in LIBRARIES},
+            "inputs": dict(self.inputs),
             **facts,
         }
         records.write(self.path / "env.json", ENV_SCHEMA, record)
@@ -91,15 +94,29 @@ class RunFolder:
 
 @contextmanager
 def create(
-    out: Path, *, stage: str, settings: Settings, resume: bool = False
+    out: Path,
+    *,
+    stage: str,
+    settings: Settings,
+    inputs: Mapping[str, str] | None = None,
+    resume: bool = False,
 ) -> Iterator[RunFolder]:
     """Make (or reopen) a run folder and keep its status true whatever happens inside the block.
 
+    Args:
+        out: The folder.
+        stage: Which stage writes it.
+        settings: With every `auto` replaced.
+        inputs: Digest of everything the run reads; a resumed run must read the same.
+        resume: Reopen an unfinished run.
+
     Raises:
         UsageError: The folder is in use, or is resumed with other settings.
+        ArtifactError: There is nothing to resume, or an input has changed since.
     """
+    folder = RunFolder(out, inputs or {})
     if resume:
-        _check_resumable(out, stage, settings)
+        _check_resumable(folder, stage, settings)
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(
             "the output folder is not empty",
@@ -109,13 +126,12 @@ def create(
     with files.explained(out):
         out.mkdir(parents=True, exist_ok=True)
         files.sweep(out)
-    if not resume:
-        plain = relative_to(out, to_plain(settings))
-        files.write_text(out / "config.yaml", yaml.safe_dump(plain, sort_keys=False))
-        again = f"medssl {stage} -c config.yaml -o NEW_FOLDER\n"
-        files.write_text(out / "command.txt", f"# repeats this run, from this folder\n{again}")
-    folder = RunFolder(out)
     with _status(folder, stage):
+        if not (out / "command.txt").is_file():
+            plain = relative_to(out, to_plain(settings))
+            files.write_text(out / "config.yaml", yaml.safe_dump(plain, sort_keys=False))
+            again = f"medssl {stage} -c config.yaml -o NEW_FOLDER\n"
+            files.write_text(out / "command.txt", f"# repeats this run, from this folder\n{again}")
         folder.log.note(f"medssl {__version__} {stage}{' resumed' if resume else ''}")
         yield folder
 
@@ -163,11 +179,11 @@ def read_config(run: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ArtifactError("no such file", where=str(path)) from error
+        raise ArtifactError("cannot be read", where=str(path), fix=_REMAKE) from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ArtifactError("not a YAML file", where=str(path)) from error
+        raise ArtifactError("not a YAML file", where=str(path), fix=_REMAKE) from error
     if not isinstance(values, dict):
-        raise ArtifactError("expected keys and values", where=str(path))
+        raise ArtifactError("holds no settings", where=str(path), fix=_REMAKE)
     return values
 
 
@@ -181,6 +197,7 @@ def _status(folder: RunFolder, stage: str) -> Iterator[None]:
             "status": status,
             "started": started,
             "updated": _now(),
+            "inputs": dict(folder.inputs),
         }
         record |= {"pid": os.getpid()} if status == "running" else {}
         record |= {"error": error} if error else {}
@@ -202,7 +219,8 @@ def _status(folder: RunFolder, stage: str) -> Iterator[None]:
     say("finished")
 
 
-def _check_resumable(out: Path, stage: str, settings: Settings) -> None:
+def _check_resumable(folder: RunFolder, stage: str, settings: Settings) -> None:
+    out = folder.path
     if not (out / "status.json").is_file():
         raise ArtifactError("nothing to resume", where=str(out), fix="start it without --resume")
     status = read_status(out)
@@ -212,6 +230,15 @@ def _check_resumable(out: Path, stage: str, settings: Settings) -> None:
         raise UsageError(
             "the run is finished", where=str(out), fix="start a new one in another folder"
         )
+    changed = [k for k, digest in folder.inputs.items() if status["inputs"].get(k) != digest]
+    if changed:
+        raise ArtifactError(
+            f"the run was started on another {' and '.join(changed)}",
+            where=str(out),
+            fix="start a new run in another folder",
+        )
+    if not (out / "command.txt").is_file():  # killed before the settings were written
+        return
     before = read_config(out)
     now = relative_to(out, to_plain(settings))
     differing = [key for key in now if now[key] != before.get(key)]

@@ -36,6 +36,7 @@ class SelectionInfo:
     n_images: int
     n_kept: int
     options: Mapping[str, Any] = field(default_factory=dict)
+    smoke: bool = False  # of a few patients only, to try the path
 
 
 def write(folder: Path, info: SelectionInfo, kept: pa.Table, dropped: pa.Table) -> None:

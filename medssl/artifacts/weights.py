@@ -43,6 +43,9 @@ class EncoderInfo:
     key_id: str  # key the patient digests were made with
     weights_sha256: str = ""
     patient_digests: tuple[str, ...] = field(default_factory=tuple)
+    patients_complete: bool = True  # False: it was started from weights whose patients are unknown
+    init: Mapping[str, Any] = field(default_factory=dict)  # those weights; empty: random
+    smoke: bool = False  # two steps only, to try the path
 
 
 def write(folder: Path, info: EncoderInfo, tensors: Mapping[str, NDArray[np.generic]]) -> None:
@@ -78,6 +81,12 @@ def read_tensors(path: Path) -> dict[str, NDArray[np.generic]]:
         return dict(load_file(path))
     except FileNotFoundError as error:
         raise ArtifactError("no such weight file", where=str(path)) from error
+    except TypeError as error:  # bfloat16, which numpy does not know
+        raise ArtifactError(
+            "the weights are not in a number format numpy knows",
+            where=str(path),
+            fix="convert them to float32",
+        ) from error
     except (SafetensorError, OSError) as error:
         raise ArtifactError(
             "not a safetensors file",

@@ -6,7 +6,16 @@ from typing import Any, Literal
 from pydantic import Field
 
 from medssl.config.settings import Settings
-from medssl.config.training import Auto, Intensity, Optim, Precision, Views
+from medssl.config.training import (
+    AtLeast1,
+    AtLeast2,
+    Auto,
+    Intensity,
+    Optim,
+    Precision,
+    Side,
+    Views,
+)
 
 FINETUNE_VIEWS = Views(
     scale=(0.8, 1.0),
@@ -36,9 +45,9 @@ class FinetuneSettings(Settings):
     encoder_options: dict[str, Any] = {}
     folds: int = Field(default=5, ge=2)
     repeats: int = Field(default=1, ge=1)
-    epochs: int | Auto = "auto"
-    batch_size: int | Auto = "auto"  # images per optimiser step
-    image_size: int | Auto = "auto"  # px, side of the square the encoder sees
+    epochs: AtLeast1 | Auto = "auto"
+    batch_size: AtLeast2 | Auto = "auto"  # images per optimiser step
+    image_size: Side | Auto = "auto"  # px, side of the square the encoder sees
     dropout: float = Field(default=0.1, ge=0, lt=1)  # before the linear head
     precision: Precision = "auto"
     seed: int = 0

@@ -14,6 +14,7 @@ from medssl.config.settings import Settings
 from medssl.foundation import plugins
 from medssl.foundation.errors import UsageError
 
+STAGES = ("ingest", "reduce", "pretrain", "finetune", "evaluate")
 S = TypeVar("S", bound=Settings)
 T = TypeVar("T")
 
@@ -122,10 +123,17 @@ def _relative_paths(model: type[BaseModel], values: dict[str, Any], folder: Path
         if not _holds_path(annotation):
             continue
         if isinstance(value, str) and not _is_word(annotation, value):
-            read[name] = folder / value
+            read[name] = _beside(folder, value)
         elif isinstance(value, list):
-            read[name] = [folder / item for item in value]
+            read[name] = [_beside(folder, i) if isinstance(i, str) else i for i in value]
     return read
+
+
+def _beside(folder: Path, value: str) -> Path:
+    try:
+        return folder / Path(value).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"whose home folder is meant by {value!r}?") from error
 
 
 def _holds_path(annotation: Any) -> bool:  # noqa: ANN401 - a type

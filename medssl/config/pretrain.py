@@ -7,13 +7,23 @@ from typing import Any
 from pydantic import Field
 
 from medssl.config.settings import Settings
-from medssl.config.training import Auto, Intensity, Optim, Precision, Views
+from medssl.config.training import (
+    AtLeast1,
+    AtLeast2,
+    Auto,
+    Intensity,
+    Optim,
+    Precision,
+    Rate,
+    Side,
+    Views,
+)
 
 
 class PretrainOptim(Optim):
     """One learning rate for all parameters."""
 
-    lr: float | Auto = "auto"  # peak
+    lr: Rate | Auto = "auto"  # peak
 
 
 class PretrainSettings(Settings):
@@ -27,9 +37,9 @@ class PretrainSettings(Settings):
     method_options: dict[str, Any] = {}
     encoder: str = "auto"
     encoder_options: dict[str, Any] = {}
-    epochs: int | Auto = "auto"
-    batch_size: int | Auto = "auto"  # images per optimiser step
-    image_size: int | Auto = "auto"  # px, side of a view
+    epochs: AtLeast1 | Auto = "auto"
+    batch_size: AtLeast2 | Auto = "auto"  # images per optimiser step
+    image_size: Side | Auto = "auto"  # px, side of a view
     precision: Precision = "auto"
     seed: int = 0
     optim: PretrainOptim = PretrainOptim()

@@ -1,13 +1,36 @@
 """Settings shared by everything that trains."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from medssl.config.settings import Settings
 
 Auto = Literal["auto"]
 Precision = Literal["auto", "32", "bf16", "16"]
+
+
+def _ascending(span: tuple[float, float]) -> tuple[float, float]:
+    if not span[0] <= span[1]:
+        raise ValueError("the first number must not be above the second")
+    return span
+
+
+def _window(span: tuple[float, float]) -> tuple[float, float]:
+    if not span[0] < span[1]:
+        raise ValueError("the first number must be below the second")
+    return span
+
+
+Span = Annotated[tuple[float, float], AfterValidator(_window)]
+_Above0 = Annotated[float, Field(gt=0)]
+_Share = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[tuple[_Above0, _Above0], AfterValidator(_ascending)]
+Share = Annotated[tuple[_Share, _Share], AfterValidator(_ascending)]
+AtLeast1 = Annotated[int, Field(ge=1)]
+AtLeast2 = Annotated[int, Field(ge=2)]  # batch norm needs two images
+Side = Annotated[int, Field(ge=16)]  # px
+Rate = Annotated[float, Field(gt=0)]
 
 
 class Optim(Settings):
@@ -21,15 +44,15 @@ class Optim(Settings):
 class Intensity(Settings):
     """How stored pixels become the encoder's input."""
 
-    window_hu: tuple[float, float] = (-1000.0, 1000.0)  # CT: clipped to this, scaled to -1..1
+    window_hu: Span = (-1000.0, 1000.0)  # CT: clipped to this, scaled to -1..1
     # everything else: zero mean, unit variance over the valid area of each image
 
 
 class Views(Settings):
     """Random views. Flips are off: they mirror the heart and the side of a finding."""
 
-    scale: tuple[float, float] = (0.5, 1.0)  # share of the valid area a crop covers
-    ratio: tuple[float, float] = (0.8, 1.25)  # width / height of a crop
+    scale: Share = (0.5, 1.0)  # share of the valid area a crop covers
+    ratio: Positive = (0.8, 1.25)  # width / height of a crop
     rotation_deg: float = Field(default=10.0, ge=0, le=180)
     flip: float = Field(default=0.0, ge=0, le=1)  # probability of a left-right flip
     contrast: float = Field(
@@ -38,4 +61,4 @@ class Views(Settings):
     gamma: float = Field(default=0.3, ge=0)  # exponent exp(U(-g, g)) on the 0..1 range of an image
     noise: float = Field(default=0.1, ge=0)  # highest standard deviation of added noise
     blur: float = Field(default=0.5, ge=0, le=1)  # probability of a Gaussian blur
-    blur_sigma_px: tuple[float, float] = (0.3, 1.2)  # at the size of the view
+    blur_sigma_px: Positive = (0.3, 1.2)  # at the size of the view

@@ -48,7 +48,8 @@ class TrainingBatches:
         self.n_views = n_views
         self.seed = seed
         self.target = None if target is None else torch.from_numpy(target)
-        self._prepare = recipes.prepare(intensity, image_size, store.side, views.scale[0])
+        self._image_size, self._smallest_crop = image_size, views.scale[0]
+        self._intensity = recipes.ToIntensity(intensity)
         self._view = recipes.random_view(views, image_size)
 
     @property
@@ -70,7 +71,10 @@ class TrainingBatches:
     def _step(
         self, epoch: int, step: int, numbers: NDArray[np.int64]
     ) -> tuple[list[Tensor], Tensor | None]:
-        prepared = self._prepare(to_device(self.store.gather(numbers), self.device))
+        batch = self.store.gather(
+            numbers, image_size=self._image_size, smallest_crop=self._smallest_crop
+        )
+        prepared = self._intensity(to_device(batch, self.device))
         shown = []
         for view in range(self.n_views):
             self._view.set_random_state(seeding.derive(self.seed, "view", epoch, step, view))
@@ -94,16 +98,11 @@ def plain_batches(
     Yields:
         Shape (B, C, image_size, image_size).
     """
-    pipeline = Compose(
-        [
-            recipes.prepare(intensity, image_size, store.side, smallest_crop=1.0),
-            recipes.plain_view(image_size),
-        ]
-    )
+    pipeline = Compose([recipes.ToIntensity(intensity), recipes.WholeImage(image_size)])
     for start in range(0, len(store), batch_size):
         numbers = np.arange(start, min(start + batch_size, len(store)))
-        batch = to_device(store.gather(numbers), device)
-        yield pipeline(batch)["image"]
+        batch = store.gather(numbers, image_size=image_size)
+        yield pipeline(to_device(batch, device))["image"]
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -47,25 +47,43 @@ class ImageStore:
         """Longest stored side, px."""
         return max(int(side) for shard in self._shards.values() for side in shard.shape[2:])
 
-    def gather(self, numbers: NDArray[np.int64]) -> Batch:
+    def gather(
+        self,
+        numbers: NDArray[np.int64],
+        *,
+        image_size: int | None = None,
+        smallest_crop: float = 1.0,
+    ) -> Batch:
         """Return the images called ``numbers`` with what is needed to read their values.
 
         Images of different shapes are padded at the bottom and the right to the largest of them;
         ``extent`` (rows, columns) says which part of each is image.
+
+        Args:
+            numbers: Which images, shape (B,).
+            image_size: Side of the views to come, px. Each image is averaged over whole blocks of
+                pixels as far as that leaves enough of them, so that resampling does not alias.
+                The block depends on the image alone. None: pixels as stored.
+            smallest_crop: Smallest share of an image that a view may show.
         """
-        shards = self._shard[numbers]
-        height, width = (
-            max(self._shards[s].shape[axis] for s in np.unique(shards)) for axis in (2, 3)
-        )
+        shards, extent = self._shard[numbers], self._extent[numbers]
+        factors = np.ones(len(numbers), dtype=np.int64)
+        if image_size is not None:
+            pixels_per_pixel = np.sqrt(extent.prod(axis=1) * smallest_crop) / image_size
+            factors = np.maximum(1, pixels_per_pixel.astype(np.int64))
+        blocks = []
+        for shard, factor in sorted(set(zip(shards.tolist(), factors.tolist(), strict=True))):
+            here = np.flatnonzero((shards == shard) & (factors == factor))
+            stored = self._shards[shard][self._row[numbers[here]]]
+            blocks.append((here, _average(stored, factor)))
+        height, width = (max(block.shape[axis] for _, block in blocks) for axis in (2, 3))
         stack = np.zeros((len(numbers), self.channels, height, width), dtype=np.float32)
-        for shard in np.unique(shards):
-            here = np.flatnonzero(shards == shard)
-            source = self._shards[shard]
-            rows = self._row[numbers[here]]
-            stack[here, :, : source.shape[2], : source.shape[3]] = source[rows]
+        for here, block in blocks:
+            stack[here, :, : block.shape[2], : block.shape[3]] = block
+        whole_cells = np.maximum(1, np.floor(extent / factors[:, None])).astype(np.float32)
         return {
             "image": torch.from_numpy(stack),
-            "extent": torch.from_numpy(self._extent[numbers]),
+            "extent": torch.from_numpy(whole_cells),
             "slope": torch.from_numpy(self._slope[numbers]),
             "intercept": torch.from_numpy(self._intercept[numbers]),
             "hu": torch.from_numpy(self._hu[numbers]),
@@ -92,3 +110,15 @@ class ImageStore:
                 low, high = np.percentile(values, (0.5, 99.5))
             scaled = (values - low) / max(high - low, 1e-6)
             yield np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+
+
+def _average(images: NDArray[np.generic], factor: int) -> NDArray[np.float32]:
+    """Return means over ``factor`` x ``factor`` pixels of images (N, C, H, W); the rest is cut."""
+    if factor == 1:
+        return images.astype(np.float32)
+    n, channels, height, width = images.shape
+    rows, columns = max(1, height // factor), max(1, width // factor)
+    cut = images[:, :, : rows * factor, : columns * factor].astype(np.float32)
+    tall, wide = cut.shape[2] // rows, cut.shape[3] // columns
+    means = cut.reshape(n, channels, rows, tall, columns, wide).mean(axis=(3, 5))
+    return np.asarray(means, dtype=np.float32)

@@ -5,8 +5,6 @@ and draws its parameters on the host from the state `Compose.set_random_state` g
 replays exactly from a seed, on any device, and nothing waits for the device.
 """
 
-import math
-
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the customary name
@@ -20,19 +18,6 @@ _MIN_STD = 1e-6
 _BLUR_RADIUS = 3  # px; three sigma of the widest blur at the size of a view
 
 
-def prepare(intensity: Intensity, image_size: int, side: int, smallest_crop: float) -> Compose:
-    """Return what every image goes through once, before any view of it.
-
-    Args:
-        intensity: How stored values become the encoder's input.
-        image_size: Side of a view, px.
-        side: Longest stored side, px.
-        smallest_crop: Smallest share of the valid area a view covers.
-    """
-    factor = int(side * math.sqrt(smallest_crop) / image_size)
-    return Compose([Shrink(max(1, factor)), ToIntensity(intensity)])
-
-
 def random_view(views: Views, image_size: int) -> Compose:
     """Return the random part: one resampling, then intensity changes."""
     return Compose([
@@ -42,11 +27,6 @@ def random_view(views: Views, image_size: int) -> Compose:
         RandBlur(views.blur, views.blur_sigma_px),
         RandNoise(views.noise),
     ])  # fmt: skip
-
-
-def plain_view(image_size: int) -> Compose:
-    """Return the view without randomness: the whole valid area, aspect kept, centred."""
-    return Compose([WholeImage(image_size)])
 
 
 class ToIntensity(Transform):  # type: ignore[misc]  # MONAI is untyped
@@ -72,21 +52,6 @@ class ToIntensity(Transform):  # type: ignore[misc]  # MONAI is untyped
         return {"image": chosen, "extent": extent}
 
 
-class Shrink(Transform):  # type: ignore[misc]
-    """Area averaging by a whole factor, so that the resampling after it does not alias."""
-
-    def __init__(self, factor: int) -> None:
-        self.factor = factor
-
-    def __call__(self, batch: Batch) -> Batch:
-        """Return the batch with a smaller `image`; `extent` counts whole cells of image only."""
-        if self.factor == 1:
-            return batch
-        image = F.avg_pool2d(batch["image"], self.factor, ceil_mode=True, count_include_pad=False)
-        extent = (batch["extent"] / self.factor).floor().clamp_min(1)
-        return {**batch, "image": image, "extent": extent}
-
-
 class WholeImage(Transform):  # type: ignore[misc]
     """The smallest centred square around the valid area, resampled to the size of a view."""
 
@@ -95,11 +60,11 @@ class WholeImage(Transform):  # type: ignore[misc]
 
     def __call__(self, batch: Batch) -> Batch:
         """Return `image` (B, C, image_size, image_size)."""
-        image, extent = batch["image"], batch["extent"]
+        extent = batch["extent"]
         side = extent.amax(dim=1)
         square = torch.stack([side, side], dim=1)
         angle = torch.zeros_like(side)
-        return {"image": _resample(image, extent / 2, square, angle, self.image_size)}
+        return {"image": _resample(batch, extent / 2, square, angle, self.image_size)}
 
 
 class RandCrop(Randomizable, Transform):  # type: ignore[misc]
@@ -133,7 +98,7 @@ class RandCrop(Randomizable, Transform):  # type: ignore[misc]
         crop, box = crop * fit, box * fit
         centre = box / 2 + (extent - box) * torch.stack([u, v], dim=1)
         crop = torch.stack([crop[:, 0], crop[:, 1] * flip], dim=1)
-        return {"image": _resample(image, centre, crop, angle, self.image_size)}
+        return {"image": _resample(batch, centre, crop, angle, self.image_size)}
 
 
 class RandContrast(Randomizable, Transform):  # type: ignore[misc]
@@ -207,11 +172,12 @@ class RandNoise(Randomizable, Transform):  # type: ignore[misc]
         return {"image": image + _per_image(strength) * _on(image, noise)}
 
 
-def _resample(image: Tensor, centre: Tensor, crop: Tensor, angle: Tensor, size: int) -> Tensor:
+def _resample(batch: Batch, centre: Tensor, crop: Tensor, angle: Tensor, size: int) -> Tensor:
     """Return ``crop`` (rows, columns; px) around ``centre``, rotated, as a square of ``size`` px.
 
-    Pixels outside the stored array take the value of its border.
+    What lies outside the valid area takes the value at its border; the padding is never read.
     """
+    image, extent = batch["image"], batch["extent"]
     height, width = image.shape[2:]
     cos, sin = angle.cos(), angle.sin()
     rows, columns = crop.unbind(dim=1)
@@ -223,9 +189,11 @@ def _resample(image: Tensor, centre: Tensor, crop: Tensor, angle: Tensor, size: 
         ],
         dim=1,
     )  # (B, 2, 3), output to input, both in -1..1
-    shape = [*image.shape[:2], size, size]
-    grid = F.affine_grid(theta, shape, align_corners=False)
-    return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    grid = F.affine_grid(theta, [*image.shape[:2], size, size], align_corners=False)
+    last = torch.stack([(2 * extent[:, 1] - 1) / width, (2 * extent[:, 0] - 1) / height], dim=1)
+    first = torch.stack([torch.full_like(x, 1 / width), torch.full_like(y, 1 / height)], dim=1)
+    centres = grid.clamp(min=(first - 1)[:, None, None], max=(last - 1)[:, None, None])
+    return F.grid_sample(image, centres, padding_mode="border", align_corners=False)
 
 
 def _valid(image: Tensor, extent: Tensor) -> Tensor:

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """Peak learning rates, those of the paper's full fine-tuning arm."""
 
-    head_lr: float = 1e-3
-    encoder_lr: float = 2.5e-4
+    head_lr: Annotated[float, Field(gt=0)] = 1e-3
+    encoder_lr: Annotated[float, Field(gt=0)] = 2.5e-4
 
 
 def trainable_groups(epoch: int, epochs: int, groups: Sequence[str], config: Config) -> list[str]:

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,7 +14,7 @@ class Config:
     A head alone is convex and far from its optimum; at 1e-3 it stops short of it in 20 epochs.
     """
 
-    head_lr: float = 1e-2
+    head_lr: Annotated[float, Field(gt=0)] = 1e-2
 
 
 def trainable_groups(epoch: int, epochs: int, groups: Sequence[str], config: Config) -> list[str]:

@@ -6,9 +6,11 @@ code.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the customary name
+from pydantic import Field
 from torch import Tensor, nn
 
 from medssl.models import heads
@@ -25,10 +27,10 @@ class Config:
     batch gains nothing from a wide one.
     """
 
-    projector_dim: int = 1024
-    invariance: float = 25.0
-    variance: float = 25.0
-    covariance: float = 1.0
+    projector_dim: Annotated[int, Field(ge=2)] = 1024
+    invariance: Annotated[float, Field(ge=0)] = 25.0
+    variance: Annotated[float, Field(ge=0)] = 25.0
+    covariance: Annotated[float, Field(ge=0)] = 1.0
 
 
 class Method(nn.Module):
@@ -53,10 +55,10 @@ class Method(nn.Module):
         Args:
             views: Two tensors (B, C, *spatial), B >= 2.
         """
-        a, b = (self.projector(self.encoder(view)).float() for view in views)  # type: ignore[operator]
-        invariance = F.mse_loss(a, b)
-        variance = (_std_hinge(a) + _std_hinge(b)) / 2
-        covariance = _off_diagonal(a) + _off_diagonal(b)
+        a, b = (self.projector(self.encoder(view)) for view in views)  # type: ignore[operator]
+        invariance = F.mse_loss(a.float(), b.float())
+        variance = (_std_hinge(a.float()) + _std_hinge(b.float())) / 2
+        covariance = (_off_diagonal(a.float()) + _off_diagonal(b.float())).float()
         weight = self.config
         total = (
             weight.invariance * invariance
@@ -79,6 +81,6 @@ def _std_hinge(z: Tensor) -> Tensor:
 def _off_diagonal(z: Tensor) -> Tensor:
     """Return the sum of squared off-diagonal covariances over F, eq. 3 and 4; z: (B, F)."""
     n, dim = z.shape
-    centred = z - z.mean(dim=0)
+    centred = (z - z.mean(dim=0)).double()  # autocast would take a product of floats to half
     covariance = centred.T @ centred / (n - 1)  # (F, F)
     return (covariance.square().sum() - covariance.diagonal().square().sum()) / dim

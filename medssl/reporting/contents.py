@@ -148,8 +148,8 @@ def _weights(init: Mapping[str, Any]) -> dict[str, Any]:
     """Return where the encoder came from; the name of a bare weight file may say whose it is."""
     if not init:
         return {"method": "random"}
-    bare = {"method": "unknown, a weight file without a record"} if "file" in init else {}
-    return bare | {key: value for key, value in init.items() if key != "file"}
+    known = {key: value for key, value in init.items() if key != "file"}
+    return {"method": "unknown, a weight file without a record"} | known
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -103,7 +103,10 @@ def run(
     """
     reporter = reporter or Silent()
     origin, judged = _read(settings)
-    with run_folder.create(out, stage="evaluate", settings=settings, resume=resume) as folder:
+    inputs = {"predictions": origin.predictions_sha256}
+    with run_folder.create(
+        out, stage="evaluate", settings=settings, inputs=inputs, resume=resume
+    ) as folder:
         reporter = Tee(reporter, folder.log)
         reporter.note(
             f"judging {len(judged.truth)} units of {judged.n_patients} patients by "
@@ -112,7 +115,7 @@ def run(
         findings = _assess(settings, origin, judged, reporter)
         for caution in findings.cautions:
             reporter.warn(caution)
-        folder.environment(predictions_sha256=origin.predictions_sha256)
+        folder.environment()
         content = contents.compose(findings, origin, settings, _resamples(settings))
         report.write_tables(out, content)
         report.write(out, content)

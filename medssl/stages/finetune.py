@@ -109,8 +109,13 @@ def run(
     settings, cohort = ready.settings, ready.cohort
     info = archive.read_info(settings.archive)
     started = runtime.start(device, settings.precision)
-    with run_folder.create(out, stage="finetune", settings=settings, resume=resume) as folder:
-        folder.environment(inputs={"archive": info.hash}, init=ready.init, **started.facts())
+    inputs = {"archive": info.hash}
+    if ready.init:
+        inputs["init_from"] = ready.init["weights_sha256"]
+    with run_folder.create(
+        out, stage="finetune", settings=settings, inputs=inputs, resume=resume
+    ) as folder:
+        folder.environment(**started.facts())
         reporter = reporter or Silent()
         told = Tee(reporter, folder.log)
         for note in ready.notes:
@@ -144,7 +149,7 @@ def _prepare(settings: FinetuneSettings, device: str) -> _Prepared:
     cohort = _cohort(settings)
     source = None if settings.init_from == "none" else encoders.open_source(settings.init_from)
     if settings.smoke:
-        batch = max(1, len(cohort.label) // 2 // _SMOKE_STEPS)
+        batch = max(2, len(cohort.label) // 2 // _SMOKE_STEPS)
         small = {"folds": 2, "repeats": 1, "epochs": 1, "batch_size": batch}
         settings = settings.model_copy(update=small)
     n_folds = settings.folds
@@ -166,7 +171,7 @@ def _prepare(settings: FinetuneSettings, device: str) -> _Prepared:
     )
     return _Prepared(
         settings=settings,
-        notes=(*_facts(cohort, settings), *reasons),
+        notes=(*_facts(cohort, settings), *make.notes, *_trial(source, settings), *reasons),
         cohort=cohort,
         folds=folds.assign(
             cohort.patients,
@@ -213,6 +218,12 @@ def _as_pretrained(source: encoders.Source | None) -> dict[str, Any]:
     }
 
 
+def _trial(source: encoders.Source | None, settings: FinetuneSettings) -> tuple[str, ...]:
+    if settings.smoke or source is None or source.info is None or not source.info.smoke:
+        return ()
+    return ("the encoder comes from a smoke run: it was trained for two steps",)
+
+
 def _origin(source: encoders.Source | None, cohort: Cohort, *, grouped: bool) -> dict[str, Any]:
     """Return where the encoder came from, and how many of the cohort it was pretrained on.
 
@@ -220,10 +231,9 @@ def _origin(source: encoders.Source | None, cohort: Cohort, *, grouped: bool) ->
     """
     if source is None:
         return {}
-    overlap = None
-    key_id = archive.read_info(cohort.archive).key_id
-    if grouped and source.info is not None and source.info.key_id == key_id:
-        overlap = len(set(cohort.patients) & set(source.info.patient_digests))
+    seen = source.patients_under(archive.read_info(cohort.archive).key_id)
+    known = grouped and seen is not None
+    overlap = len(set(cohort.patients) & (seen or set())) if known else None
     return {**source.facts(), "overlap_patients": overlap}
 
 

@@ -13,7 +13,7 @@ from medssl.config.loading import decode
 from medssl.config.pretrain import PretrainSettings, resolve
 from medssl.data.batches import TrainingBatches
 from medssl.data.store import ImageStore
-from medssl.foundation import plugins, seeding
+from medssl.foundation import files, plugins, seeding
 from medssl.foundation.errors import ArtifactError, DataError
 from medssl.foundation.reporting import Reporter, Silent, Tee
 from medssl.models.weights import to_arrays
@@ -64,14 +64,14 @@ def plan(settings: PretrainSettings, *, device: str = "auto") -> PretrainPlan:
     )
     method = plugins.load(methods, settings.method)
     decode(method.Config, settings.method_options, where="method_options")
-    encoders.factory(settings.encoder, settings.encoder_options, in_channels=1, spatial_dims=2)
+    _encoder(settings)
     if table.num_rows < 2:
         raise DataError(
             f"{table.num_rows} images are too few to pretrain on", where=str(settings.archive)
         )
     return PretrainPlan(
         settings=settings,
-        notes=tuple(reasons),
+        notes=(*_trial(settings), *reasons),
         n_images=table.num_rows,
         n_patients=len(set(table["patient_key"].to_pylist())),
         steps_per_epoch=max(1, table.num_rows // int(settings.batch_size)),
@@ -104,13 +104,15 @@ def run(
     settings = planned.settings
     started = runtime.start(device, settings.precision)
     table, info = _read(settings), archive.read_info(settings.archive)
-    encoder, source = _encoder(settings)
+    encoder, source, match = _encoder(settings)
     plugin = plugins.load(methods, settings.method)
     config = decode(plugin.Config, settings.method_options, where="method_options")
-    with run_folder.create(out, stage="pretrain", settings=settings, resume=resume) as folder:
-        folder.environment(inputs={"archive": info.hash}, init=source, **started.facts())
+    with run_folder.create(
+        out, stage="pretrain", settings=settings, inputs=_inputs(settings, source), resume=resume
+    ) as folder:
+        folder.environment(**started.facts())
         told = Tee(reporter or Silent(), folder.log)
-        for note in planned.notes:
+        for note in (*planned.notes, *match):
             told.note(note)
         method = ssl.build_method(plugin, encoder, config, settings.seed)
         batches = TrainingBatches(
@@ -126,7 +128,7 @@ def run(
         state, losses = ssl.run(started, settings, method, batches, folder.path, told)
         export = folder.path / "export"
         export.mkdir(exist_ok=True)
-        record = _record(settings, info, table, encoder, plugins.summary(methods, settings.method))
+        record = _record(settings, info, table, encoder, source)
         weights.write(export, record, to_arrays(encoder))
     return PretrainResult(
         folder=out,
@@ -160,8 +162,18 @@ def _read(settings: PretrainSettings) -> pa.Table:
     return table
 
 
-def _encoder(settings: PretrainSettings) -> tuple[torch.nn.Module, dict[str, object]]:
-    """Return the encoder to train and where its first weights came from."""
+def _trial(settings: PretrainSettings) -> tuple[str, ...]:
+    if settings.smoke or settings.selection is None:
+        return ()
+    if not selection.read_info(settings.selection).smoke:
+        return ()
+    return ("the selection comes from a smoke run: it holds images of a few patients",)
+
+
+def _encoder(
+    settings: PretrainSettings,
+) -> tuple[torch.nn.Module, encoders.Source | None, tuple[str, ...]]:
+    """Return the encoder to train, where its first weights came from, and what they left out."""
     source = encoders.open_source(settings.init_from) if settings.init_from else None
     make = encoders.factory(
         settings.encoder,
@@ -172,7 +184,17 @@ def _encoder(settings: PretrainSettings) -> tuple[torch.nn.Module, dict[str, obj
         allow_partial=settings.allow_partial,
     )
     torch.manual_seed(seeding.derive(settings.seed, "encoder"))
-    return make(), source.facts() if source else {}
+    return make(), source, make.notes
+
+
+def _inputs(settings: PretrainSettings, source: encoders.Source | None) -> dict[str, str]:
+    """Return the digest of everything the run reads."""
+    inputs = {"archive": archive.read_info(settings.archive).hash}
+    if settings.selection is not None:
+        inputs["selection"] = files.sha256(settings.selection / "kept.parquet")
+    if source is not None:
+        inputs["init_from"] = source.sha256
+    return inputs
 
 
 def _record(
@@ -180,8 +202,10 @@ def _record(
     info: archive.ArchiveInfo,
     table: pa.Table,
     encoder: torch.nn.Module,
-    method: str,
+    source: encoders.Source | None,
 ) -> weights.EncoderInfo:
+    patients = set(table["patient_key"].to_pylist())
+    earlier = source.patients_under(info.key_id) if source else set()
     return weights.EncoderInfo(
         encoder=settings.encoder,
         options=settings.encoder_options,
@@ -197,12 +221,15 @@ def _record(
             "other": "zero mean and unit variance over each image",
         },
         method=settings.method,
-        paper=method,
+        paper=plugins.summary(methods, settings.method),
         medssl=__version__,
         epochs=int(settings.epochs),
         seed=settings.seed,
         archive_hash=info.hash,
         n_images=table.num_rows,
         key_id=info.key_id,
-        patient_digests=tuple(sorted(set(table["patient_key"].to_pylist()))),
+        patient_digests=tuple(sorted(patients | (earlier or set()))),
+        patients_complete=earlier is not None,
+        init=source.facts() if source else {},
+        smoke=settings.smoke,
     )

@@ -18,6 +18,7 @@ from medssl.reduction import _leader, _scopes
 
 WINDOW_HU = (-1000.0, 1000.0)  # CT is shown to a strategy like this
 _COLUMN = {"series": "series_key", "patient": "patient_key", "site": "site", "archive": None}
+_SERIES_OF_SLICES = 2  # images per series from which series are thinned, not patients
 _SMOKE_PATIENTS = 16
 
 
@@ -56,15 +57,15 @@ def plan(settings: ReduceSettings) -> ReducePlan:
     decode(strategy.Config, settings.options, where="options")
     table = _read(settings)
     settings, notes = _resolve(settings, table)
-    if settings.threshold is None and settings.keep is None and settings.budget is None:
+    if settings.threshold is None and _budget(settings, table.num_rows) is None:
         settings = settings.model_copy(update={"threshold": strategy.THRESHOLD})
         notes = (*notes, f"threshold {strategy.THRESHOLD:g} (default of {settings.by})")
-    column = _COLUMN[settings.within]
-    n_scopes = len(set(table[column].to_pylist())) if column else 1
-    if settings.budget is not None and settings.budget < n_scopes:
+    n_scopes = _n_scopes(table, settings.within)
+    budget = _budget(settings, table.num_rows)
+    if budget is not None and budget < n_scopes:
         raise UsageError(
-            f"no selection of at most {settings.budget} images: at least one of each of "
-            f"{n_scopes} {settings.within} scopes is kept",
+            f"no selection of at most {budget} images: at least one of each of {n_scopes} "
+            f"{settings.within} scopes is kept",
             fix=f"allow {n_scopes}, or widen --within",
         )
     return ReducePlan(settings=settings, n_images=table.num_rows, n_scopes=n_scopes, notes=notes)
@@ -86,8 +87,11 @@ def run(
     config = decode(strategy.Config, settings.options, where="options")
     table, column = _read(settings), _COLUMN[settings.within]
     info = archive.read_info(settings.archive)
-    with run_folder.create(out, stage="reduce", settings=settings, resume=resume) as folder:
-        folder.environment(inputs={"archive": info.hash})
+    inputs = {"archive": info.hash}
+    with run_folder.create(
+        out, stage="reduce", settings=settings, inputs=inputs, resume=resume
+    ) as folder:
+        folder.environment()
         told = Tee(reporter, folder.log)
         for note in notes:
             told.note(note)
@@ -100,7 +104,7 @@ def run(
             tau = settings.threshold
             thinned = _scopes.thin(strategy, descriptors, scopes, tau, config)
         else:
-            budget = settings.budget or max(1, int((settings.keep or 1) * len(ids)))
+            budget = _budget(settings, len(ids)) or len(ids)
             thinned, tau = _scopes.thin_to(strategy, descriptors, scopes, budget, config)
         record = selection.SelectionInfo(
             archive_hash=info.hash,
@@ -110,6 +114,7 @@ def run(
             n_images=len(ids),
             n_kept=len(thinned.kept),
             options=settings.options,
+            smoke=settings.smoke,
         )
         selection.write(folder.path, record, *_tables(ids, thinned, settings.by, tau))
     return ReduceResult(
@@ -136,10 +141,27 @@ def _read(settings: ReduceSettings) -> pa.Table:
 def _resolve(settings: ReduceSettings, table: pa.Table) -> tuple[ReduceSettings, tuple[str, ...]]:
     if settings.within != "auto":
         return settings, ()
-    images_per_series = table.num_rows / max(1, len(set(table["series_key"].to_pylist())))
-    within = "series" if images_per_series >= 2 else "patient"
-    note = f"within {within} (auto: {images_per_series:.1f} images per series)"
-    return settings.model_copy(update={"within": within}), (note,)
+    per_series = table.num_rows / max(1, _n_scopes(table, "series"))
+    within, reason = "patient", f"{per_series:.1f} images per series"
+    if per_series >= _SERIES_OF_SLICES:
+        within = "series"
+    budget = _budget(settings, table.num_rows)
+    if budget is not None and budget < _n_scopes(table, within):
+        within, reason = "archive", f"{budget} images are fewer than one per {within}"
+    update = {"within": within}
+    return settings.model_copy(update=update), (f"within {within} (auto: {reason})",)
+
+
+def _budget(settings: ReduceSettings, n_images: int) -> int | None:
+    """Return how many images may be kept, where the user limited that."""
+    if settings.keep is not None:
+        return max(1, int(settings.keep * n_images))
+    return settings.budget
+
+
+def _n_scopes(table: pa.Table, within: str) -> int:
+    column = _COLUMN[within]
+    return len(set(table[column].to_pylist())) if column else 1
 
 
 def _tables(

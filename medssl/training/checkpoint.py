@@ -50,8 +50,11 @@ def load(folder: Path, state: TrainState) -> bool:
 
 
 def _is_whole(folder: Path, name: str) -> bool:
-    path, digest = folder / f"{name}.pt", folder / f"{name}.sha256"
-    return path.is_file() and digest.is_file() and digest.read_text().strip() == files.sha256(path)
+    """Return whether a checkpoint has the digest of either name, as a kill may part the two."""
+    path = folder / f"{name}.pt"
+    digests = [folder / f"{other}.sha256" for other in _NAMES]
+    known = {digest.read_text().strip() for digest in digests if digest.is_file()}
+    return path.is_file() and files.sha256(path) in known
 
 
 def _restore(path: Path, state: TrainState) -> None:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from medssl.artifacts import run_folder
-from medssl.artifacts import weights as files
+from medssl.artifacts import weights as weight_files
 from medssl.artifacts.weights import EncoderInfo
 from medssl.config.loading import decode
-from medssl.foundation import plugins
+from medssl.foundation import files, plugins
 from medssl.foundation.errors import ArtifactError
 from medssl.models import encoders, weights
 
@@ -26,13 +26,36 @@ class Source:
     path: Path
     info: EncoderInfo | None
     arrays: Mapping[str, NDArray[np.generic]]
+    sha256: str
 
     def facts(self) -> dict[str, Any]:
         """Return what a run records about where its encoder came from."""
         if self.info is None:
-            return {"file": self.path.name}
-        kept = ("method", "paper", "epochs", "seed", "n_images", "archive_hash", "key_id")
-        return {name: getattr(self.info, name) for name in (*kept, "weights_sha256")}
+            return {"weights_sha256": self.sha256}
+        kept = ("method", "paper", "epochs", "seed", "n_images", "archive_hash", "key_id", "smoke")
+        return {**{name: getattr(self.info, name) for name in kept}, "weights_sha256": self.sha256}
+
+    def patients_under(self, key_id: str) -> set[str] | None:
+        """Return the patients it was trained on, or None where that is not known.
+
+        Pseudonyms made with another key cannot be compared.
+        """
+        info = self.info
+        if info is None or info.key_id != key_id or not info.patients_complete:
+            return None
+        return set(info.patient_digests)
+
+
+@dataclass(frozen=True)
+class Factory:
+    """Makes a new encoder each time it is called; random weights come from torch's seed."""
+
+    make: Callable[[], nn.Module]
+    notes: tuple[str, ...]  # what the weights left out, if that was allowed
+
+    def __call__(self) -> nn.Module:
+        """Return a new encoder."""
+        return self.make()
 
 
 def open_source(path: Path) -> Source:
@@ -43,8 +66,8 @@ def open_source(path: Path) -> Source:
     """
     if path.is_file():
         if (path.parent / "encoder.json").is_file() and path.name == "encoder.safetensors":
-            return Source(path, *files.read_verified(path.parent))
-        return Source(path, None, files.read_tensors(path))
+            return _verified(path.parent)
+        return Source(path, None, weight_files.read_tensors(path), files.sha256(path))
     if (path / "status.json").is_file():
         run_folder.require_finished(path, "pretrain")
         path = path / "export"
@@ -54,7 +77,7 @@ def open_source(path: Path) -> Source:
             where=str(path),
             fix="give a folder written by `medssl pretrain`, or a safetensors file",
         )
-    return Source(path, *files.read_verified(path))
+    return _verified(path)
 
 
 def factory(
@@ -65,11 +88,8 @@ def factory(
     spatial_dims: int,
     source: Source | None = None,
     allow_partial: bool = False,
-) -> Callable[[], nn.Module]:
-    """Return a function that makes a new encoder each time it is called.
-
-    Random weights come from torch's current seed. The options are checked here, the weights when
-    the function is first called, which this does once.
+) -> Factory:
+    """Return what makes encoders of one architecture; options and weights are checked here.
 
     Raises:
         UsageError: No such encoder, or an option it does not know.
@@ -78,14 +98,22 @@ def factory(
     plugin = plugins.load(encoders, name)
     config = decode(plugin.Config, options, where="encoder_options")
 
-    def make() -> nn.Module:
+    def build() -> tuple[nn.Module, weights.Match | None]:
         encoder: nn.Module = plugin.build(in_channels, spatial_dims, config)
-        if source is not None:
-            weights.load(
-                encoder, source.arrays, where=str(source.path), allow_partial=allow_partial
-            )
-        return encoder
+        if source is None:
+            return encoder, None
+        where = str(source.path)
+        return encoder, weights.load(
+            encoder, source.arrays, where=where, allow_partial=allow_partial
+        )
 
     with torch.random.fork_rng(devices=[]):
-        make()
-    return make
+        _, match = build()
+    partial = match is not None and not match.complete
+    notes = (f"partial weights: {match.table()}",) if match is not None and partial else ()
+    return Factory(lambda: build()[0], notes)
+
+
+def _verified(export: Path) -> Source:
+    info, arrays = weight_files.read_verified(export)
+    return Source(export, info, arrays, info.weights_sha256)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from medssl.foundation import seeding
 from medssl.foundation.errors import TrainingError
@@ -46,7 +46,7 @@ def train_epoch(
         losses = state.module(*batch)
         runtime.backward(losses["total"])
         if clip is not None:
-            nn.utils.clip_grad_norm_(state.module.parameters(), clip)
+            runtime.clip(state.module, state.optimizer, clip)
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
         state.scheduler.step()

@@ -41,6 +41,10 @@ class Runtime:
         """Compute gradients at the run's precision."""
         self.fabric.backward(loss)
 
+    def clip(self, module: nn.Module, optimizer: Optimizer, norm: float) -> None:
+        """Scale the gradients down to ``norm``, after undoing the loss scale of half precision."""
+        self.fabric.clip_gradients(module, optimizer, max_norm=norm)
+
     def facts(self) -> dict[str, str | int]:
         """Return what `env.json` records about the device."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
@@ -54,8 +58,10 @@ def gpu_wanted(device: str) -> bool:
         ResourceError: A GPU was asked for and there is none.
         UsageError: The device is not a known kind.
     """
-    kind = device.partition(":")[0]
+    kind, _, number = device.partition(":")
     if kind not in {"auto", "cpu", "cuda"}:
+        raise UsageError(f"no device called {device!r}", fix="choose auto, cpu, cuda or cuda:1")
+    if number and (kind != "cuda" or not number.isdigit()):
         raise UsageError(f"no device called {device!r}", fix="choose auto, cpu, cuda or cuda:1")
     if kind == "cuda" and not torch.cuda.is_available():
         raise ResourceError(
@@ -73,9 +79,14 @@ def start(device: str, precision: str) -> Runtime:
 
     Raises:
         ResourceError: A GPU was asked for and there is none.
+        UsageError: The device cannot compute at this precision.
     """
     gpu = gpu_wanted(device)
     number = device.partition(":")[2]
+    if precision == "16" and not gpu:
+        raise UsageError("precision 16 needs a GPU", fix="choose 32 or bf16")
+    if number and int(number) >= torch.cuda.device_count():
+        raise ResourceError(f"there is no GPU number {number}", fix="see `medssl doctor`")
     fabric = Fabric(
         accelerator="cuda" if gpu else "cpu",
         devices=[int(number)] if gpu and number else 1,

@@ -94,7 +94,7 @@ def test_one_step_with_its_views_runs_on_the_meta_device(name):
         "intercept": torch.empty(4, device="meta"),
         "hu": torch.empty(4, dtype=torch.bool, device="meta"),
     }
-    prepared = recipes.prepare(Intensity(), 32, 64, smallest_crop=0.5)(batch)
+    prepared = recipes.ToIntensity(Intensity())(batch)
     view = recipes.random_view(Views(), 32)
     shown = []
     for seed in range(method.n_views):

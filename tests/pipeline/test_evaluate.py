@@ -19,6 +19,7 @@ from medssl.foundation.errors import ArtifactError, DataError, UsageError
 from medssl.foundation.reporting import Recording
 from medssl.stages import evaluate
 
+NAMES = ("<1", "=1", ">=2")  # of three classes
 LEFT_BEHIND = {
     "command.txt",
     "config.yaml",
@@ -56,7 +57,8 @@ def finetune_run(
     patients, labels, logits = cohort(n_patients, seed=1, classes=classes, **kwargs)
     if group == "none":
         patients = [f"{key}-{n}" for n, key in enumerate(patients)]
-    names = [str(label) for label in labels]
+    names_of = NAMES if classes > 2 else ("0", "1")
+    names = [names_of[label] for label in labels]
     plans = folds.assign(patients, names, n_folds=3, repeats=repeats, seed=0)
     noise = np.random.default_rng(2).normal(scale=0.3, size=(repeats, *logits.shape))
     rows = [
@@ -64,7 +66,7 @@ def finetune_run(
             "image_id": f"i{n:04d}",
             "patient_key": key,
             "site": f"site{n % 2}",
-            "target": f"grade={k}" if classes > 2 else "finding",
+            "target": f"finding={names_of[k]}" if classes > 2 else "finding",
             "label": int(labels[n] == k),
             "score": float(share[k]),
             "repeat": repeat,
@@ -282,12 +284,13 @@ def test_unknown_patients_are_a_banner(tmp_path):
 def test_several_classes_are_judged_one_by_one_and_together(tmp_path):
     rows, _ = finetune_run(tmp_path / "run", classes=3, repeats=1, n_patients=90)
     result = evaluate.run(settings_for(tmp_path / "run"), tmp_path / "out")
-    assert [row.column for row in result.estimates[:2]] == ["macro average", "0"]
-    assert result.target == "grade"
+    judged = [row.column for row in result.estimates if row.metric == "auroc"]
+    assert judged == ["macro average", *NAMES]
+    assert result.target == "finding"
     score, label = {}, {}
     for row in rows:
         if row["part"] == "test":
-            k = int(row["target"][-1])
+            k = NAMES.index(row["target"].removeprefix("finding="))
             score.setdefault(row["patient_key"], [[], [], []])[k].append(row["score"])
             label[row["patient_key"]] = k if row["label"] else label.get(row["patient_key"])
     means = np.array([[np.mean(cell) for cell in score[key]] for key in label])
@@ -348,7 +351,7 @@ def test_scores_of_any_scale_are_ranked(tmp_path):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("patient_id,label,score\na,1,0.5\nb,no,0.1\n", "label: expected 0 | 1, got 'no'"),
+        ("patient_id,label,score\na,1,0.5\nb,no,0.1\n", ":3: label: not 0 or 1"),
         ("patient_id,label\na,1\n", "lacks the column 'score'"),
         ("patient_id,label,score\na,1,0.5\nb,1,0.1\n", "there is one class only"),
         ("patient_id,label,score,image_id\na,1,.5,x\nb,0,.1,x\n", "two rows in one repeat"),
@@ -377,6 +380,22 @@ def test_unfinished_and_foreign_runs_are_refused(run, tmp_path):
     done = evaluate.run(settings_for(run[0]), tmp_path / "done")
     with pytest.raises(ArtifactError, match="not a finetune run but one of evaluate"):
         evaluate.run(settings_for(done.folder), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("content", [None, "target: [", "finding"])
+def test_a_damaged_run_is_refused_in_one_sentence(tmp_path, run_main, content):
+    """Exit 4 and no traceback, from `evaluate` and from `info`."""
+    finetune_run(tmp_path / "run", n_patients=12, repeats=1)
+    path = tmp_path / "run" / "config.yaml"
+    path.unlink()
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    for words in (("evaluate", tmp_path / "run", "-o", tmp_path / "out"), ("info", path.parent)):
+        code, _, err = run_main(*words)
+        assert code == 4
+        assert err.startswith(f"medssl: {path}: ")
+        assert "fix: restore the file" in err
     assert not (tmp_path / "out").exists()
 
 
@@ -411,4 +430,4 @@ def test_settings_are_written_relative_to_the_run(evaluated, run):
     assert not Path(config["run"]).is_absolute()
     assert (evaluated[0].folder / config["run"]).resolve() == run[0].resolve()
     environment = json.loads((evaluated[0].folder / "env.json").read_text(encoding="utf-8"))
-    assert len(environment["predictions_sha256"]) == 64
+    assert len(environment["inputs"]["predictions"]) == 64

@@ -38,7 +38,21 @@ def copy(pipeline, tmp_path):
         (("reduce", "ARCHIVE", "--by", "dhsh"), 2, "did you mean 'dhash'?"),
         (("reduce", "ARCHIVE", "--preset", "hash7"), 2, "did you mean 'hash6'?"),
         (("reduce", "ARCHIVE", "--keep", 0.5, "--budget", 9), 2, "exclude each other"),
-        (("reduce", "ARCHIVE", "--budget", 1), 2, "no selection of at most 1 images"),
+        (
+            ("reduce", "ARCHIVE", "--budget", 1, "--within", "site"),
+            2,
+            "no selection of at most 1 images",
+        ),
+        (
+            ("reduce", "ARCHIVE", "--keep", 0.01, "--within", "patient"),
+            2,
+            "no selection of at most",
+        ),
+        (("pretrain", "ARCHIVE", "--init-from", "nowhere", "--dry-run"), 4, "no encoder"),
+        (("pretrain", "ARCHIVE", "--precision", "16", "--device", "cpu"), 2, "needs a GPU"),
+        (("pretrain", "ARCHIVE", "--set", "optim.lr=-1"), 2, "greater than 0"),
+        (("pretrain", "ARCHIVE", "--set", "method_options.projector_dim=0"), 2, "projector_dim"),
+        (("finetune", "ARCHIVE", "--init-from", "none", "--set", "batch_size=1"), 2, "batch_size"),
         (("finetune", "ARCHIVE"), 2, "init_from is needed"),
         (
             ("finetune", "ARCHIVE", "--init-from", "none", "--target", "fnding"),
@@ -182,7 +196,7 @@ def test_a_full_disk_is_a_resource_error_and_the_run_is_marked_failed(
 def test_out_of_memory_is_a_resource_error(pipeline, run_main, tmp_path, monkeypatch):
     from medssl.data.store import ImageStore
 
-    def starve(*_):
+    def starve(*_, **__):
         raise MemoryError
 
     monkeypatch.setattr(ImageStore, "gather", starve)
@@ -203,7 +217,7 @@ def test_a_diverging_run_stops_with_its_own_code(pipeline, run_main, tmp_path):
 def test_a_bug_shows_the_place_and_no_value(pipeline, run_main, tmp_path, monkeypatch):
     from medssl.data.store import ImageStore
 
-    def broken(*_):
+    def broken(*_, **__):
         raise ValueError("patient Doe")
 
     monkeypatch.setattr(ImageStore, "gather", broken)

@@ -80,7 +80,8 @@ def test_resuming_with_other_settings_is_refused(pipeline, run_main, tmp_path):
     words = ("pretrain", "-c", pipeline.pretrain / "config.yaml", "--epochs", 3, "--device", "cpu")
     code, _, err = run_main(*words, "--resume", "-o", run)
     assert code == 2
-    assert "other values of epochs" in err
+    assert "the run was started with other values of" in err
+    assert "epochs" in err.partition("fix:")[0]
 
 
 def test_a_finished_run_is_never_resumed(pipeline, run_main):
@@ -88,6 +89,31 @@ def test_a_finished_run_is_never_resumed(pipeline, run_main):
     assert code == 2
     assert "the run is finished" in err
     assert run_folder.read_status(pipeline.pretrain)["status"] == "finished"
+
+
+@pytest.mark.parametrize("stage", ["reduce", "pretrain", "scratch"])
+def test_resuming_on_a_changed_archive_is_refused(pipeline, run_main, tmp_path, stage):
+    run = tmp_path / "run"
+    shutil.copytree(pipeline.root / stage, run)
+    status = run_folder.read_status(run)
+    changed = {**status, "status": "running", "inputs": {**status["inputs"], "archive": "other"}}
+    records.write(run / "status.json", run_folder.STATUS_SCHEMA, changed)
+    before = sorted((f, f.read_bytes()) for f in run.rglob("*.json"))
+    words = (status["stage"], "-c", pipeline.root / stage / "config.yaml", "--resume", "-o", run)
+    code, _, err = run_main(*words)
+    assert code == 4
+    assert "the run was started on another archive" in err
+    assert sorted((f, f.read_bytes()) for f in run.rglob("*.json")) == before
+
+
+def test_a_run_killed_before_it_wrote_its_settings_can_be_resumed(pipeline, run_main, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    status = {**run_folder.read_status(pipeline.pretrain), "status": "running"}
+    records.write(run / "status.json", run_folder.STATUS_SCHEMA, status)
+    (run / "config.yaml").write_text("epo")
+    assert run_main(*pretrain(pipeline, run, "--resume"))[0] == 0
+    assert weights_of(run) == weights_of(pipeline.pretrain)
 
 
 def test_nothing_to_resume_is_said(pipeline, run_main, tmp_path):

@@ -55,6 +55,37 @@ def test_config_holds_every_setting_with_paths_relative_to_the_run(tmp_path):
     assert "medssl pretrain -c config.yaml" in (tmp_path / "runs/a/command.txt").read_text()
 
 
+def test_config_is_read_back(tmp_path):
+    start(tmp_path / "a", archive=tmp_path / "arc")
+    config = run_folder.read_config(tmp_path / "a")
+    assert config == {"archive": "../arc", "epochs": 3, "lr": 1e-5}
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "cannot be read"),
+        (b"epochs: [3", "not a YAML file"),
+        (b"\xff\xfe\x00", "not a YAML file"),
+        (b"", "holds no settings"),
+        (b"- 3\n", "holds no settings"),
+    ],
+)
+def test_a_damaged_config_is_named(tmp_path, content, problem):
+    with pytest.raises(Interrupted, match="stop"):
+        start(tmp_path / "a", error=Interrupted("stop"))
+    path = tmp_path / "a" / "config.yaml"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=problem) as caught:
+        run_folder.read_config(tmp_path / "a")
+    assert caught.value.where == str(path)
+    assert caught.value.fix
+    with pytest.raises(ArtifactError, match=problem):
+        start(tmp_path / "a", resume=True)
+
+
 def test_environment_names_versions_and_facts(tmp_path):
     folder = start(tmp_path / "a")
     folder.environment(device="cpu", inputs={"archive": "ab"})

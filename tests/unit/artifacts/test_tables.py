@@ -1,6 +1,8 @@
 """Every Parquet format reads back what was written, and refuses what it is not."""
 
+import importlib
 import itertools
+import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from medssl import artifacts
 from medssl.artifacts import (
     archive,
     predictions,
@@ -112,6 +115,13 @@ FORMATS = [
         report.ESTIMATES,
         selected("tables/estimates.parquet", report.ESTIMATES_SCHEMA),
         report.read_estimates,
+    ),
+    Format(
+        "tables/folds.parquet",
+        report.FOLDS_SCHEMA,
+        report.FOLDS,
+        selected("tables/folds.parquet", report.FOLDS_SCHEMA),
+        report.read_folds,
     ),
 ]
 every_format = pytest.mark.parametrize("form", FORMATS, ids=str)
@@ -278,9 +288,16 @@ def test_build_fills_what_a_row_leaves_out_with_null():
     assert table.to_pylist() == [{"image_id": "a", "target": None, "value": None}]
 
 
+def test_no_table_is_left_out_above():
+    modules = pkgutil.iter_modules(artifacts.__path__, f"{artifacts.__name__}.")
+    values = [value for m in modules for value in vars(importlib.import_module(m.name)).values()]
+    found = {id(value) for value in values if isinstance(value, pa.Schema)}
+    assert found == {id(form.columns) for form in FORMATS}
+
+
 def test_every_schema_name_is_used_once():
     names = [form.schema for form in FORMATS]
-    names += [archive.SCHEMA, selection.SCHEMA, report.SCHEMA, report.FOLDS_SCHEMA]
+    names += [archive.SCHEMA, selection.SCHEMA, report.SCHEMA]
     assert len(set(names)) == len(names)
     assert all(name.startswith("medssl.") and name.endswith("/1") for name in names)
 

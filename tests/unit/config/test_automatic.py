@@ -1,6 +1,7 @@
 """Every `auto` of the training stages is resolved, with a reason, and nothing else is touched."""
 
 import pytest
+from pydantic import ValidationError
 
 from medssl.config import finetune, pretrain
 
@@ -61,3 +62,21 @@ def test_finetuning_from_random_weights_resolves_everything_but_the_target():
     settings, _ = finetune.resolve(finetuning(), n_train=20, side=256, gpu=False, source={})
     assert autos(settings.model_dump()) == ["target"]
     assert settings.batch_size == 5
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"epochs": 0},
+        {"batch_size": 1},
+        {"image_size": 8},
+        {"optim": {"lr": -1.0}},
+        {"intensity": {"window_hu": [400, -160]}},
+        {"views": {"scale": [0, 0]}},
+        {"views": {"scale": [0.9, 0.5]}},
+        {"views": {"ratio": [-1, 1]}},
+    ],
+)
+def test_values_that_cannot_train_are_refused_wherever_they_come_from(given):
+    with pytest.raises(ValidationError, match=next(iter(given))):
+        pretraining(**given)

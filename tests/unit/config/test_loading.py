@@ -181,6 +181,27 @@ def test_paths_in_a_file_are_relative_to_the_file(tmp_path):
     assert settings.by == "not/a/path"
 
 
+def test_a_home_folder_in_a_file_is_that_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    values = {"archive": "~/arc", "sources": ["~/scans", "~"]}
+    settings = resolve(files=[write(tmp_path / "conf" / "a.yaml", values)])
+    assert settings.archive == tmp_path / "home" / "arc"
+    assert settings.sources == (tmp_path / "home" / "scans", tmp_path / "home")
+
+
+def test_the_home_folder_of_nobody_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="whose home folder is meant by '~no one/arc'"):
+        resolve(files=[write(tmp_path / "a.yaml", {"archive": "~no one/arc"})])
+
+
+@pytest.mark.parametrize("sources", [[1], ["scans", None], [["scans"]], {"a": 1}, 3])
+def test_a_path_that_is_none_is_refused(tmp_path, sources):
+    file = write(tmp_path / "a.yaml", {"sources": sources})
+    with pytest.raises(UsageError, match="sources") as caught:
+        resolve(files=[file])
+    assert caught.value.where == str(file)
+
+
 def test_a_word_that_is_not_a_path_stays_a_word(tmp_path):
     assert resolve(files=[write(tmp_path / "a.yaml", {"start": "none"})]).start == "none"
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from medssl.artifacts import archive, pixels, tables
 from medssl.data.store import ImageStore
@@ -68,3 +69,47 @@ def test_a_missing_shard_is_an_error_that_names_it(tmp_path):
     row = {"shard": 3, "row": 0, "rows": 1, "columns": 1, "slope": 1.0, "intercept": 0.0}
     with pytest.raises(ArtifactError, match="no such pixel shard"):
         ImageStore(tmp_path, tables.build([row], archive.IMAGES))
+
+
+def test_shrinking_averages_whole_blocks_and_counts_whole_cells(tmp_path):
+    image = np.arange(20 * 20).reshape(1, 1, 20, 20).astype(np.int16)
+    image[..., 15:] = 9999  # padding
+    pixels.write(tmp_path, 0, image, 1)
+    row = {"shard": 0, "row": 0, "rows": 20, "columns": 15, "slope": 1.0, "intercept": 0.0}
+    store = ImageStore(tmp_path, tables.build([row], archive.IMAGES))
+    batch = store.gather(np.array([0]), image_size=4)  # sqrt(20 * 15) / 4 = 4.3 stored px each
+    assert batch["extent"].tolist() == [[5, 3]]
+    seen = batch["image"][0, 0, :5, :3].numpy()
+    expected = [[image[0, 0, 4 * r : 4 * r + 4, 4 * c : 4 * c + 4].mean() for c in range(3)]
+                for r in range(5)]  # fmt: skip
+    assert np.array_equal(seen, expected)
+
+
+def test_what_an_image_becomes_does_not_depend_on_its_neighbours(tmp_path):
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 1000, (1, 1, 64, 48)).astype(np.int16)
+    large = rng.integers(0, 1000, (1, 1, 512, 512)).astype(np.int16)
+    pixels.write(tmp_path, 0, small, 1)
+    pixels.write(tmp_path, 1, large, 1)
+    same = {"row": 0, "slope": 1.0, "intercept": 0.0}
+    rows = [
+        {**same, "shard": 0, "rows": 64, "columns": 48},
+        {**same, "shard": 1, "rows": 512, "columns": 512},
+    ]
+    together = ImageStore(tmp_path, tables.build(rows, archive.IMAGES))
+    alone = ImageStore(tmp_path, tables.build(rows[:1], archive.IMAGES))
+    beside = together.gather(np.array([0, 1]), image_size=32)
+    by_itself = alone.gather(np.array([0]), image_size=32)
+    assert torch.equal(beside["extent"][0], by_itself["extent"][0])
+    height, width = by_itself["image"].shape[2:]
+    assert torch.equal(beside["image"][0, :, :height, :width], by_itself["image"][0])
+
+
+def test_the_smallest_crop_still_has_enough_pixels(tmp_path):
+    pixels.write(tmp_path, 0, np.zeros((1, 1, 256, 256), np.uint8), 1)
+    row = {"shard": 0, "row": 0, "rows": 256, "columns": 256, "slope": 1.0, "intercept": 0.0}
+    store = ImageStore(tmp_path, tables.build([row], archive.IMAGES))
+    for size, crop, side in ((64, 1.0, 64), (64, 0.5, 128), (224, 0.5, 256), (400, 1.0, 256)):
+        batch = store.gather(np.array([0]), image_size=size, smallest_crop=crop)
+        assert batch["image"].shape[2] == side
+        assert side * crop**0.5 >= min(size, 256 * crop**0.5)

@@ -39,9 +39,9 @@ def _table_of():
 def units_of():
     """`table_of` and `units.build` in one."""
 
-    def build(patients, labels, scores, *, aggregate="mean", grouped=True, **columns):
+    def build(patients, labels, scores, *, of="finding", aggregate="mean", grouped=True, **columns):
         table = table_of(patients, labels, scores, **columns)
-        return units.build(table, aggregate=aggregate, where="table", grouped=grouped)
+        return units.build(table, target=of, aggregate=aggregate, where="table", grouped=grouped)
 
     return build
 

@@ -77,6 +77,7 @@ def _three_classes(units_of, seed=0):
         score.ravel(),
         image_id=[f"i{n:02d}" for n in range(90) for _ in "abc"],
         target=["grade=a", "grade=b", "grade=c"] * 90,
+        of="grade",
         fold=[n % 3 for n in range(90) for _ in "abc"],
     )
     return units, label, score

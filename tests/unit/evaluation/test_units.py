@@ -78,10 +78,33 @@ def test_classes_become_columns(units_of):
         [0.2, 0.5, 0.3, 0.1, 0.2, 0.7],
         image_id=["i1"] * 3 + ["i2"] * 3,
         target=["grade=low", "grade=mid", "grade=high"] * 2,
+        of="grade",
     )
     assert (found.target, found.columns) == ("grade", ("high", "low", "mid"))
     np.testing.assert_array_equal(found.truth, [[0, 0, 1], [1, 0, 0]])
     np.testing.assert_allclose(found.score, [[0.3, 0.2, 0.5], [0.7, 0.1, 0.2]])
+
+
+@pytest.mark.parametrize("target", ["size", "size=cm", "="])
+@pytest.mark.parametrize(
+    "classes", [("1-2", "<1", ">=2"), (">=1", ">=2", ">=3"), ("", "=", "a=b"), ("s", "si", "size=")]
+)
+def test_a_class_may_have_any_name(units_of, target, classes):
+    found = units_of(
+        ["a"] * 3 + ["b"] * 3,
+        [1, 0, 0, 0, 0, 1],
+        [0.5, 0.3, 0.2, 0.1, 0.2, 0.7],
+        image_id=["i1"] * 3 + ["i2"] * 3,
+        target=[f"{target}={name}" for name in classes] * 2,
+        of=target,
+    )
+    assert (found.target, found.columns) == (target, classes)
+    np.testing.assert_array_equal(found.truth, [[1, 0, 0], [0, 0, 1]])
+
+
+def test_a_binary_target_may_have_any_name(units_of):
+    found = units_of(["a", "b"], [1, 0], [0.9, 0.2], target="size=>=2", of="size=>=2")
+    assert (found.target, found.columns) == ("size=>=2", ("size=>=2",))
 
 
 def test_row_order_does_not_matter(table_of):
@@ -92,8 +115,11 @@ def test_row_order_does_not_matter(table_of):
         rng.random(40),
         fold=[n // 2 % 3 for n in range(40)],
     )
-    plain = units.build(table, aggregate="mean", where="table")
-    mixed = units.build(table.take(rng.permutation(40)), aggregate="mean", where="table")
+    mixed_table = table.take(rng.permutation(40))
+    plain, mixed = (
+        units.build(rows, target="finding", aggregate="mean", where="table")
+        for rows in (table, mixed_table)
+    )
     for name in ("truth", "score", "fold", "patient", "stratum"):
         np.testing.assert_array_equal(getattr(plain, name), getattr(mixed, name))
 
@@ -114,14 +140,18 @@ def test_only_test_rows_count(units_of):
         ),
         (
             {"image_id": ["i1", "i1", "i2"], "repeat": [0, 0, 0], "label": [0, 1, 0],
-             "target": ["g=a", "g=b", "g=a"]},
+             "target": ["finding=a", "finding=b", "finding=a"]},
             "lacks the score of a class",
         ),
         (
-            {"image_id": ["i1", "i1", "i2"], "label": [1, 1, 0], "target": ["g=a", "g=b", "g=a"]},
+            {"image_id": ["i1", "i1", "i2"], "label": [1, 1, 0],
+             "target": ["finding=a", "finding=b", "finding=a"]},
             "lacks the score of a class",
         ),
-        ({"target": ["f", "f", "g"], "label": [1, 0, 1]}, r"several targets \(f, g\)"),
+        ({"target": ["f", "f", "g"], "label": [1, 0, 1]}, "targets f, g where 'finding'"),
+        ({"target": ["g=a", "g=a", "g=b"], "label": [1, 0, 1]}, "targets g=a, g=b where 'finding'"),
+        ({"target": ["finding", "finding", "finding=b"], "label": [1, 0, 1]}, "finding, finding=b"),
+        ({"target": "other", "label": [1, 0, 1]}, "targets other where 'finding'"),
         ({"part": "inner", "label": [1, 0, 1]}, "no test predictions"),
         ({"label": [1, 1, 1]}, "one class only: every label is 1"),
         ({"label": [1, 1, 0], "score": [0.5, float("nan"), 0.1]}, "a score is not a number"),
@@ -133,7 +163,7 @@ def test_contradictions_are_refused(table_of, columns, problem):
     label, score = given.pop("label"), given.pop("score")
     table = table_of(["a", "a", "b"], label, score, **given)
     with pytest.raises(DataError, match=problem) as caught:
-        units.build(table, aggregate="mean", where="runs/x/predictions.parquet")
+        units.build(table, target="finding", aggregate="mean", where="runs/x/predictions.parquet")
     assert caught.value.where == "runs/x/predictions.parquet"
     assert caught.value.fix
 
@@ -141,11 +171,11 @@ def test_contradictions_are_refused(table_of, columns, problem):
 def test_two_positive_classes_are_refused(table_of):
     table = table_of(["a", "a"], [1, 1], [0.9, 0.8], image_id=["i1", "i1"], target=["g=a", "g=b"])
     with pytest.raises(DataError, match="has not exactly one class"):
-        units.build(table, aggregate="mean", where="table")
+        units.build(table, target="g", aggregate="mean", where="table")
 
 
 def test_an_empty_table_is_refused(table_of):
     table = table_of(["a"], [1], [0.5]).slice(0, 0)
     assert isinstance(table, pa.Table)
     with pytest.raises(DataError, match="no test predictions"):
-        units.build(table, aggregate="mean", where="table")
+        units.build(table, target="finding", aggregate="mean", where="table")

@@ -75,3 +75,11 @@ def test_the_expander_has_the_width_asked_for():
     method = vicreg.Method(encoder, vicreg.Config(projector_dim=32))
     widths = [m.out_features for m in method.projector if isinstance(m, torch.nn.Linear)]
     assert widths == [32, 32, 32]
+
+
+def test_the_covariance_is_not_computed_in_half_precision():
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(size=(2, 64, 5)).astype(np.float32)
+    exact = loss_of(a, b)["covariance"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert loss_of(a, b)["covariance"] == pytest.approx(exact, rel=1e-6)

@@ -39,7 +39,8 @@ def findings_of():
 
     def build(n_patients=60, classes=("0", "1"), seed=0, notes=()):
         table = tables.build(list(_rows(n_patients, classes, seed)), predictions.PREDICTIONS)
-        judged = units.build(table, aggregate="mean", where="table")
+        target = "grade" if len(classes) > 2 else "finding"
+        judged = units.build(table, target=target, aggregate="mean", where="table")
         counts = intervals.draw(judged.stratum, 100, np.random.default_rng(seed))
         folds = assessment.folds(judged)
         drifts = assessment.drifts(judged, folds)
@@ -91,8 +92,8 @@ def report(findings_of, splits, settings):
 
 @pytest.fixture(scope="session")
 def foreign_report(findings_of, settings):
-    """A report on a table with four classes, one of them with an unfriendly name."""
-    classes = ("a", "b<script>alert(1)</script>", "c & d", "e")
+    """A report on a table with four classes of unfriendly names."""
+    classes = ("_a", "b<script>alert(1)</script>", "c & d", "$e_$f")
     return compose(
         findings_of(80, classes, notes=("x < y",)),
         Origin(predictions_sha256="cd" * 32),

@@ -82,6 +82,13 @@ def test_a_foreign_table_has_its_digest_only(foreign_report):
             {"method": "vicreg", "seeds": [1, 2], "digests": list("abcdef"), "key": None},
             {"weights.method": "vicreg", "weights.seeds": "1, 2"},
         ),
+        (
+            {"file": "Jane_Doe.safetensors", "weights_sha256": "ee", "overlap_patients": None},
+            {
+                "weights.method": "unknown, a weight file without a record",
+                "weights.weights_sha256": "ee",
+            },
+        ),
     ],
 )
 def test_inputs_say_where_the_weights_came_from(findings_of, splits, settings, init, expected):

@@ -93,6 +93,19 @@ def test_fold_strip_names_its_lines(columns, repeats, expected):
     assert expected <= set(words(figures.fold_strip(rows, drift)))
 
 
+@pytest.mark.parametrize("name", ["$a_$b", "$x$", "_x", "_nolegend_", r"\frac{", "0"])
+def test_any_class_name_is_shown_as_it_is(name):
+    labels = [name, "other"]
+    rows = [{"column": label, "repeat": 0, "fold": 0, "auroc": 0.7} for label in labels]
+    drift = [{"column": label, "mean_of_folds": 0.7} for label in labels]
+    for svg in (
+        figures.roc([roc_curve(), roc_curve(1)], labels),
+        figures.calibration([calibration_curve()] * 2, labels),
+        figures.fold_strip(rows, drift),
+    ):
+        assert [word for word in words(svg) if word in labels][-2:] == labels
+
+
 def test_drawing_twice_gives_the_same_text():
     first, second = (figures.roc([roc_curve()], ["x"]) for _ in range(2))
     assert first == second

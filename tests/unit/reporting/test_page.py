@@ -114,6 +114,9 @@ def test_several_classes_have_a_row_each(foreign_report):
     text = text_of(page.render(foreign_report))
     assert "AUROC, macro average" in text
     assert "4 classes in 80 patients" in text
+    for row in foreign_report["estimates"][1:]:
+        if row["metric"] == "auroc":  # beside its curve in the legend
+            assert f"{row['column']} {page.number(row['value'])}" in text
     assert "each class against the rest" in text
     assert "how they were made is not known here" in text
 

@@ -61,6 +61,19 @@ def test_a_damaged_newest_is_passed_over(tmp_path, damage):
     assert checkpoint.load(tmp_path, again)
 
 
+def test_a_kill_between_renaming_a_checkpoint_and_its_digest_loses_nothing(tmp_path):
+    made = state()
+    for _ in range(2):
+        advance(made)
+        checkpoint.save(tmp_path, made)
+    (tmp_path / "last.pt").replace(tmp_path / "previous.pt")
+    again = state(seed=1)
+    assert checkpoint.load(tmp_path, again)
+    assert again.step == 2
+    checkpoint.save(tmp_path, again)
+    assert checkpoint.load(tmp_path, again)
+
+
 def test_only_damaged_ones_are_an_error(tmp_path):
     made = state()
     checkpoint.save(tmp_path, made)

@@ -6,6 +6,7 @@ import torch
 
 from medssl.artifacts import weights
 from medssl.artifacts.weights import EncoderInfo
+from medssl.foundation import files
 from medssl.foundation.errors import ArtifactError, UsageError
 from medssl.models.weights import to_arrays
 from medssl.training import encoders
@@ -51,7 +52,8 @@ def test_a_bare_weight_file_works_too(tmp_path):
     arrays = export(tmp_path / "export")
     weights.write_tensors(tmp_path / "mine.safetensors", arrays)
     source = encoders.open_source(tmp_path / "mine.safetensors")
-    assert source.facts() == {"file": "mine.safetensors"}
+    assert source.facts() == {"weights_sha256": files.sha256(tmp_path / "mine.safetensors")}
+    assert source.patients_under("any key") is None
     assert np.array_equal(to_arrays(make(source=source)())["conv1.weight"], arrays["conv1.weight"])
 
 

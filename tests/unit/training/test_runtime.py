@@ -21,9 +21,15 @@ def test_a_gpu_that_is_not_there_is_a_resource_error():
         runtime.start("cuda", "32")
 
 
-def test_an_unknown_device_is_refused():
-    with pytest.raises(UsageError, match="no device called 'tpu'"):
-        runtime.gpu_wanted("tpu")
+@pytest.mark.parametrize("device", ["tpu", "cpu:banana", "cuda:x", "cpu:0", ""])
+def test_an_unknown_device_is_refused(device):
+    with pytest.raises(UsageError, match=f"no device called '{device}'"):
+        runtime.gpu_wanted(device)
+
+
+def test_half_precision_without_a_gpu_is_refused():
+    with pytest.raises(UsageError, match="precision 16 needs a GPU"):
+        runtime.start("cpu", "16")
 
 
 def test_bf16_computes_in_bf16_and_keeps_weights_in_fp32():
