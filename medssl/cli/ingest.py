@@ -1,15 +1,19 @@
 """`medssl ingest`."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from medssl.cli import console, options
+from medssl.foundation.errors import PartialResult
 
 
 def ingest(  # noqa: PLR0913 - one parameter per option
-    sources: Annotated[list[Path], typer.Argument(help="Folders or files to read.")],
+    sources: Annotated[
+        list[Path] | None, typer.Argument(help="Folders or files to read.", show_default=False)
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Archive to create.")] = Path("archive"),
     labels: Annotated[Path | None, typer.Option(help="CSV table with labels.")] = None,
     key: Annotated[
@@ -37,7 +41,8 @@ def ingest(  # noqa: PLR0913 - one parameter per option
     from medssl.stages import ingest as stage
 
     flags = {
-        "sources": tuple(sources), "labels": labels, "key": key, "key_column": key_column,
+        "sources": tuple(sources) if sources else None,
+        "labels": labels, "key": key, "key_column": key_column,
         "label": tuple(label) if label else None, "patient": patient, "site": site,
         "series": series, "size": _number(size), "spatial_dims": _number(spatial_dims),
         "key_file": key_file, "max_rejects": max_rejects, "smoke": smoke,
@@ -49,11 +54,21 @@ def ingest(  # noqa: PLR0913 - one parameter per option
         console.show("ingest", planned, console.fields(planned), as_json=as_json)
         return
     result = stage.run(settings, out, reporter)
+    shown = asdict(result) | {"problem": _fields(result.problem)}
     console.show(
-        "ingest", result, result.rows(), as_json=as_json, next_command=f"medssl reduce {out}"
+        "ingest", shown, result.rows(), as_json=as_json, next_command=f"medssl reduce {out}"
     )
+    if result.problem and as_json:  # which holds the problem: one document on stdout
+        raise typer.Exit(result.problem.exit_code)
     if result.problem:
         raise result.problem
+
+
+def _fields(problem: PartialResult | None) -> dict[str, object] | None:
+    if problem is None:
+        return None
+    told = {"problem": problem.problem, "where": problem.where, "fix": problem.fix}
+    return told | {"exit_code": problem.exit_code}
 
 
 def _number(text: str | None) -> int | str | None:

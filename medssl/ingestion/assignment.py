@@ -1,5 +1,6 @@
 """Say for every file whose it is: patient, study, series and site, from tags or from the table."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -41,6 +42,7 @@ class Entry:
     patient_key: str
     study_key: str
     series_id: tuple[str, ...]  # what files of one series share; never written
+    content: str  # a name for the file wherever it lies; never written
     site: str | None
     facts: Facts
     flags: tuple[str, ...]
@@ -82,48 +84,117 @@ def site_names(
 
 
 def assign(
-    file: SourceFile,
-    header: Header,
-    row: Mapping[str, str] | None,
+    files: Sequence[SourceFile],
+    headers: Sequence[Header],
+    rows: Sequence[Mapping[str, str] | None],
     rules: Rules,
     key: SiteKey,
-    site_names: Mapping[str, str],
-) -> Entry:
-    """Return a file with its keys.
+) -> list[Entry]:
+    """Return files with their keys, which do not depend on where the files lie.
+
+    A file that no UID names is called by its content, and by a count where several are equal. A
+    file that names no patient belongs to the one its study names, if there is one.
 
     Args:
-        file: Where it is.
-        header: What it says of itself.
-        row: Its row in the label table, if it has one.
+        files: Where they are, sorted.
+        headers: What they say of themselves.
+        rows: Their rows in the label table, if they have one.
         rules: Where patient, site and series come from.
         key: The institution's key.
-        site_names: See `site_names`.
     """
-    row = row or {}
-    identity = header.identity
-    site_name = _site(file, header, row, rules, site_names) or _tagged_site(header, rules, key)
-    series_id = _series(file, header, row, rules)
-    study_id = ("uid", identity.study) if identity.study else ("series", *series_id)
-    patient = _patient(file, header, row, rules)
-    flags = header.flags
-    if names_a_patient(patient):
-        site = site_name or "" if rules.scope == "site" else ""
+    names = site_names(headers, rows)
+    contents = _contents(headers)
+    told = [row or {} for row in rows]
+    places = [
+        _series(file, header, row, rules, content)
+        for file, header, row, content in zip(files, headers, told, contents, strict=True)
+    ]
+    anchors = _anchors(places, contents)
+    entries = []
+    for file, header, row, content, place in zip(
+        files, headers, told, contents, places, strict=True
+    ):
+        site = _site(file, header, row, rules, names) or _tagged_site(header, rules, key)
+        facts = _facts(header.facts, row)
+        entry = Entry(
+            file=file,
+            header=_in_unit(header, facts),
+            row=row,
+            patient_key="",
+            study_key="",
+            series_id=anchors.get(place, place),
+            content=content,
+            site=site,
+            facts=facts,
+            flags=header.flags,
+        )
+        entries.append(_keyed(entry, rules, key))
+    return _adopted(entries)
+
+
+def _contents(headers: Iterable[Header]) -> list[str]:
+    """Return a name for each file that no other file of the ingest has."""
+    seen: Counter[str] = Counter()
+    names = []
+    for header in headers:
+        told = header.identity
+        name = "\0".join((told.study, told.series, told.image)) if told.has_uid else header.digest
+        names.append(f"{name}\0{seen[name]}")
+        seen[name] += 1
+    return names
+
+
+def _anchors(
+    places: Iterable[tuple[str, ...]], contents: Iterable[str]
+) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """Return for folders and names, which other ingests may have too, the first of their files."""
+    first: dict[tuple[str, ...], str] = {}
+    for place, content in zip(places, contents, strict=True):
+        if place[0] in {"folder", "named"}:
+            first[place] = min(content, first.get(place, content))
+    return {place: (place[0], content) for place, content in first.items()}
+
+
+def _keyed(entry: Entry, rules: Rules, key: SiteKey) -> Entry:
+    identity = entry.header.identity
+    study_id = ("uid", identity.study) if identity.study else ("series", *entry.series_id)
+    patient = _patient(entry.file, entry.header, entry.row, rules)
+    flags = entry.flags
+    if patient.strip():
+        site = entry.site or "" if rules.scope == "site" else ""
         issuer = identity.issuer if rules.scope == "issuer" else ""
         patient_key = key.patient(patient, site=site, issuer=issuer)
     else:
         patient_key = key.unnamed_patient("\0".join(study_id))
         flags = (*flags, NO_PATIENT)
-    return Entry(
-        file=file,
-        header=header,
-        row=row,
-        patient_key=patient_key,
-        study_key=key.study(*study_id, *(() if identity.study else (patient_key,))),
-        series_id=series_id,
-        site=site_name,
-        facts=_facts(header.facts, row),
-        flags=flags,
-    )
+    study_key = key.study(*study_id, *(() if identity.study else (patient_key,)))
+    return replace(entry, patient_key=patient_key, study_key=study_key, flags=flags)
+
+
+def _adopted(entries: Sequence[Entry]) -> list[Entry]:
+    named: dict[str, set[str]] = {}
+    for entry in entries:
+        if NO_PATIENT not in entry.flags:
+            named.setdefault(entry.study_key, set()).add(entry.patient_key)
+    found = []
+    for entry in entries:
+        owners = named.get(entry.study_key, set())
+        if NO_PATIENT in entry.flags and len(owners) == 1:
+            (owner,) = owners
+            flags = tuple(flag for flag in entry.flags if flag != NO_PATIENT)
+            entry = replace(entry, patient_key=owner, flags=flags)
+        found.append(entry)
+    return found
+
+
+def _in_unit(header: Header, facts: Facts) -> Header:
+    """Return the header of a NIfTI file that the table calls CT with Hounsfield units.
+
+    Only for integers of more than 8 bits: bytes and floats are as a rule windowed or normalised.
+    """
+    is_deep = header.bits is not None and header.bits > 8
+    is_told = header.reader == "nifti" and facts.modality == "CT"
+    return replace(header, unit="HU") if is_told and is_deep else header
 
 
 def mixed_studies(entries: Sequence[Entry]) -> frozenset[str]:
@@ -136,6 +207,27 @@ def mixed_studies(entries: Sequence[Entry]) -> frozenset[str]:
     return frozenset(mixed)
 
 
+def patient_from(entry: Entry) -> str:
+    """Return what names the patient of a file where the rule is auto."""
+    if NO_PATIENT in entry.flags:
+        return "none"
+    if names_a_patient(entry.header.identity.patient):
+        return "tag"
+    return "table" if any(entry.row.get(name) for name in PATIENT_COLUMNS) else "study"
+
+
+def site_from(entry: Entry) -> str:
+    """Return what names the site of a file where the rule is auto."""
+    if entry.site is None:
+        return "none"
+    return "table" if entry.row.get("site") else "institution"
+
+
+def series_from(entry: Entry) -> str:
+    """Return what names the series of a file where the rule is auto."""
+    return "UID" if entry.series_id[0] in {"uid", "series"} else "each file alone"
+
+
 def shared_ids(entries: Sequence[Entry]) -> int:
     """Return how many patient keys occur at more than one site."""
     sites: dict[str, set[str | None]] = {}
@@ -145,12 +237,14 @@ def shared_ids(entries: Sequence[Entry]) -> int:
 
 
 def _patient(file: SourceFile, header: Header, row: Mapping[str, str], rules: Rules) -> str:
+    """Return who it is; only a tag may hold a placeholder, what the user names is meant."""
     tag = header.identity.patient
+    tag = tag if names_a_patient(tag) else ""
     if rules.patient == "parent":
         return file.parent
     if rules.patient.startswith("col:"):
         return row.get(rules.patient[4:], "")
-    if rules.patient == "tag" or names_a_patient(tag):
+    if rules.patient == "tag" or tag:
         return tag
     return next((row[name] for name in PATIENT_COLUMNS if row.get(name)), "")
 
@@ -180,10 +274,10 @@ def _tagged_site(header: Header, rules: Rules, key: SiteKey) -> str | None:
 
 
 def _series(
-    file: SourceFile, header: Header, row: Mapping[str, str], rules: Rules
+    file: SourceFile, header: Header, row: Mapping[str, str], rules: Rules, content: str
 ) -> tuple[str, ...]:
     """Return what the files of one series share. A file of several slices is one by itself."""
-    alone = ("file", str(file.source), file.relative)
+    alone = ("file", content)
     if header.is_volume:
         return alone
     if rules.series == "parent":

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from medssl.ingestion import geometry
 from medssl.ingestion.assignment import Entry
 from medssl.ingestion.decoding import Decoded, Image
 from medssl.ingestion.grouping import Series, Slice
@@ -30,7 +31,7 @@ def image_rows(
     decoded: Decoded,
     place: Place,
     days: Mapping[str, int],
-    seen: set[tuple[str, float, str]],
+    seen: set[tuple[str, int, str]],
     key: SiteKey,
 ) -> Iterator[tuple[Row, Slice, Image]]:
     """Yield the row of `images.parquet` for every image of a series, in stored order.
@@ -50,9 +51,10 @@ def image_rows(
         day, first = _day(entry), days.get(entry.patient_key)
         flags = {*series.flags, *entry.flags, *image.flags}
         if image.position_mm is not None:
-            place_and_pixels = (series.base_key, round(image.position_mm, 3), image.sha256)
-            flags |= {"duplicate_pixels"} if place_and_pixels in seen else set()
-            seen.add(place_and_pixels)
+            nearest = geometry.same_place(entry.header.thickness)
+            twin = (series.base_key, round(image.position_mm / nearest), image.sha256)
+            flags |= {"duplicate_pixels"} if twin in seen else set()
+            seen.add(twin)
         facts = {name: getattr(entry.facts, name) for name in FACTS}
         row: Row = {
             "image_id": _image_id(piece, key),
@@ -88,12 +90,9 @@ def label_rows(image_id: str, entry: Entry, targets: Sequence[str]) -> list[Row]
 
 
 def _image_id(piece: Slice, key: SiteKey) -> str:
-    identity = piece.entry.header.identity
-    name: tuple[str, ...]
-    if identity.image and identity.study:
-        name = ("uid", identity.study, identity.series, identity.image)
-    else:
-        name = ("file", str(piece.entry.file.source), piece.entry.file.relative)
+    told = piece.entry.header.identity
+    uids = ("uid", told.study, told.series, told.image)
+    name = uids if told.has_uid else ("file", piece.entry.content)
     return key.image(*name, str(piece.number))
 
 

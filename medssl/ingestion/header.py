@@ -37,6 +37,11 @@ class Identity:
     image: str = ""
     date: str = ""  # of the study, YYYYMMDD
 
+    @property
+    def has_uid(self) -> bool:
+        """Whether UIDs tell the file from all others, so that its content need not."""
+        return bool(self.study and self.image)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
@@ -77,6 +82,7 @@ class Header:
     facts: Facts = field(default_factory=Facts)
     kind: tuple[str, ...] = ()  # images of a series that differ in this are not one volume
     flags: tuple[str, ...] = ()
+    digest: str = ""  # of the whole file, where no UID names it
 
     @property
     def is_volume(self) -> bool:

@@ -134,7 +134,7 @@ def load(path: Path) -> SiteKey | None:
 
 
 def names_a_patient(patient: str) -> bool:
-    """Return whether a patient id tells a person; ``0``, ``ANON`` and the like do not.
+    """Return whether a patient id in a tag tells a person; ``0``, ``ANON`` and the like do not.
 
     >>> names_a_patient("0042"), names_a_patient("000"), names_a_patient(" Anonymous ")
     (True, False, False)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from medssl.ingestion.header import Frame, Header
 
+LARGEST = float(np.finfo(np.float32).max)  # images are shrunk and wait in single precision
 AIR_HU = -1024.0  # what padding becomes in CT, and what surrounds a stored slice
 _INT16 = np.iinfo(np.int16)
 _STEPS = 65535
@@ -59,9 +60,9 @@ def prepare(
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
     """Return one image ready to be shrunk, and flags.
 
-    Values that are not finite become 0, MONOCHROME1 is turned so that high is bright, and padding
-    gets the lowest value of the image (air in CT). Unless the series keeps its integers, the
-    values are in the header's unit.
+    Values that are not finite, or too large for single precision, become 0, MONOCHROME1 is turned
+    so that high is bright, and padding gets the lowest value of the image (air in CT). Unless the
+    series keeps its integers, the values are in the header's unit.
 
     Args:
         pixels: Shape (rows, columns), as stored in the file.
@@ -69,9 +70,7 @@ def prepare(
         frame: Of this image.
         how: See `policy`.
     """
-    flags: tuple[str, ...] = ()
-    if pixels.dtype.kind == "f":
-        pixels, flags = _finite(pixels)
+    pixels, flags = _finite(pixels, header, frame)
     padded = _padded(pixels, header)
     values = _upright(pixels, header) if header.inverted else pixels
     if not how.keeps_integers:
@@ -106,10 +105,21 @@ def encode(images: list[NDArray[Any]], header: Header, how: Policy) -> Stored:
     return _spread(images)
 
 
-def _finite(pixels: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]]:
-    if np.isfinite(pixels).all():
+def _finite(
+    pixels: NDArray[Any], header: Header, frame: Frame
+) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Set to 0 what is too large as it is, or as a value in the unit."""
+    slope, intercept = abs(frame.slope), abs(frame.intercept)
+    if header.bits is not None and slope * 2.0**header.bits + intercept <= LARGEST:
         return pixels, ()
-    return np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0), ("not_finite",)
+    with np.errstate(all="ignore"):
+        size = np.abs(pixels.astype(np.float64))
+        fits = (size <= LARGEST) & (size * slope + intercept <= LARGEST)
+    return (
+        (pixels, ())
+        if fits.all()
+        else (np.where(fits, pixels, pixels.dtype.type(0)), ("not_finite",))
+    )
 
 
 def _padded(pixels: NDArray[Any], header: Header) -> NDArray[np.bool_] | None:

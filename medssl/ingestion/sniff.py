@@ -1,5 +1,7 @@
 """Tell by content what a file is; its name is never asked."""
 
+import hashlib
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -47,8 +49,13 @@ def _read_header(path: Path) -> Header:
             header = reader(name).read_header(path)
             if header.rows * header.columns * len(header.frames) > MAX_PIXELS:
                 raise RejectedFile(Code.TOO_LARGE)
-            return header
+            return header if header.identity.has_uid else replace(header, digest=_digest(path))
     raise RejectedFile(_unread(head))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _unread(head: bytes) -> Code:

@@ -1,5 +1,6 @@
 """Look at everything before a pixel is decoded: which files, whose they are, which series."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from medssl.config.ingest import IngestSettings
 from medssl.foundation.errors import UsageError
 from medssl.foundation.reporting import Reporter
-from medssl.ingestion import assignment, discover, grouping, labels, sniff, workers
+from medssl.ingestion import assignment, discover, grouping, labels, sniff
 from medssl.ingestion.assignment import Entry, Rules
 from medssl.ingestion.codes import Code
 from medssl.ingestion.discover import SourceFile
@@ -15,6 +16,7 @@ from medssl.ingestion.grouping import Series
 from medssl.ingestion.header import Header
 from medssl.ingestion.identity import SiteKey
 from medssl.ingestion.labels import Join, Names, Table
+from medssl.ingestion.workers import Workers
 
 TABLE_NAME = "labels.csv"  # joined without being asked where it lies in a source folder
 SMOKE_FILES = 64
@@ -43,7 +45,7 @@ class Survey:
     entries: Sequence[Entry]  # readable and accepted
     series: Sequence[Series]
     targets: tuple[str, ...]
-    settings: IngestSettings  # with the label table and its key as found
+    settings: IngestSettings  # with the key of the label table as found
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,7 +64,7 @@ def find(settings: IngestSettings, out: Path | None = None) -> list[SourceFile]:
 
     Raises:
         UsageError: A source does not exist, or lies inside the output.
-        DataError: A folder cannot be listed.
+        DataError: A source cannot be listed.
     """
     target = out.expanduser().resolve() if out is not None else None
     for source in settings.sources:
@@ -82,7 +84,7 @@ def look(
     settings: IngestSettings,
     key: SiteKey,
     reporter: Reporter,
-    n_workers: int,
+    workers: Workers,
 ) -> Survey:
     """Read all headers, join the labels, and gather the images into series.
 
@@ -92,15 +94,13 @@ def look(
     """
     rules = Rules(settings.patient, settings.site, settings.series, settings.patient_scope)
     assignment.check(rules)
-    headers, rejects = _headers(files, reporter, n_workers)
+    headers, rejects = _headers(files, reporter, workers)
+    _tell_about_files(files, reporter)
     readable = [file for file in files if file.path in headers]
     found = _labels(readable, headers, settings, reporter)
     rows = [found.rows.get(file.path) for file in readable]
-    names = assignment.site_names((headers[file.path] for file in readable), rows)
-    entries = [
-        assignment.assign(file, headers[file.path], row, rules, key, names)
-        for file, row in zip(readable, rows, strict=True)
-    ]
+    told = [headers[file.path] for file in readable]
+    entries = assignment.assign(readable, told, rows, rules, key)
     mixed = assignment.mixed_studies(entries)
     rejects |= {
         entry.file.path: Reject("group", Code.MIXED_PATIENTS, entry.patient_key)
@@ -109,6 +109,7 @@ def look(
     }
     accepted = [entry for entry in entries if entry.study_key not in mixed]
     series = grouping.gather(accepted, key)
+    _tell_what_auto_meant(accepted, rules, reporter)
     _tell_about_patients(accepted, rules, reporter)
     _tell_about_copies(series, found.targets, reporter)
     return Survey(
@@ -122,12 +123,12 @@ def look(
 
 
 def _headers(
-    files: Sequence[SourceFile], reporter: Reporter, n_workers: int
+    files: Sequence[SourceFile], reporter: Reporter, workers: Workers
 ) -> tuple[dict[Path, Header], dict[Path, Reject]]:
     headers: dict[Path, Header] = {}
     rejects = {file.path: Reject("sniff", file.code) for file in files if file.code is not None}
     paths = [file.path for file in files if file.code is None]
-    results = workers.run(sniff.read_header, paths, workers=n_workers, chunk=_CHUNK)
+    results = workers.run(sniff.read_header, paths, chunk=_CHUNK)
     tracked = reporter.track(results, task="reading headers", total=len(paths), unit="files")
     for path, result in zip(paths, tracked, strict=True):
         if isinstance(result, Header):
@@ -158,9 +159,11 @@ def _labels(
     for table, source in tables:
         names = labels.targets(table, settings.label, required=source is None)
         members = [file for file in readable if source is None or file.source == source]
-        joined = _join(table, members, headers, settings, names, is_asked=source is None)
+        is_asked = source is None and not settings.smoke  # which draws files without asking
+        joined = _join(table, members, headers, settings, names, is_asked=is_asked)
         if joined is None:
-            reporter.warn(f"labels: {table.where} names none of the files beside it; not joined")
+            those = "drawn" if source is None else "beside it"
+            reporter.warn(f"labels: {table.where} names none of the files {those}; not joined")
             continue
         _tell_about_labels(joined, table, len(members), names, reporter)
         targets |= dict.fromkeys(names)
@@ -170,8 +173,8 @@ def _labels(
             if row is not None
         }
         if len(tables) == 1 and names:
-            found = {"labels": table.path, "key": joined.kind, "key_column": joined.column}
-            resolved = settings.model_copy(update={**found, "label": names})
+            found = {"key": joined.kind, "key_column": joined.column, "label": names}
+            resolved = settings.model_copy(update=found)
     return _Labels(rows, tuple(targets), resolved)
 
 
@@ -239,6 +242,27 @@ def _tell_about_labels(
             f"labels: {table.where} has no column {labels.DEFAULT_TARGET!r}, so no label was "
             f"taken; name one with --label ({', '.join(table.columns)})"
         )
+
+
+def _tell_about_files(files: Sequence[SourceFile], reporter: Reporter) -> None:
+    closed = sum(file.code is Code.UNREADABLE for file in files)
+    if closed:
+        reporter.warn(
+            f"files: {closed} folders or files cannot be opened; what lies in them is missing, and "
+            "private/paths.parquet names them"
+        )
+
+
+def _tell_what_auto_meant(entries: Sequence[Entry], rules: Rules, reporter: Reporter) -> None:
+    told = {
+        "patient": Counter(assignment.patient_from(entry) for entry in entries),
+        "site": Counter(assignment.site_from(entry) for entry in entries),
+        "series": Counter(assignment.series_from(entry) for entry in entries),
+    }
+    for name, counts in told.items():
+        if getattr(rules, name) == "auto" and entries:
+            parts = ", ".join(f"{place} of {n} files" for place, n in sorted(counts.items()))
+            reporter.note(f"{name} auto: {parts}")
 
 
 def _tell_about_patients(entries: Sequence[Entry], rules: Rules, reporter: Reporter) -> None:

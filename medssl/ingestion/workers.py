@@ -11,7 +11,9 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import TypeVar
+from typing import Self, TypeVar
+
+from medssl.foundation.errors import ResourceError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,38 +38,84 @@ def count(workers: int | None, n_files: int) -> int:
     return 1 if n_files <= WORTH_IT else _cores()
 
 
-def run(
-    function: Callable[[Item], Result], items: Sequence[Item], *, workers: int, chunk: int
-) -> Iterator[Result | WorkerDied]:
-    """Yield ``function(item)`` for every item, in order.
+class Workers:
+    """Processes that are started when they are first needed, and kept for the next task."""
 
-    When a worker dies, the items it may have held are done again one by one in a process of their
-    own, so that only the item that kills is lost.
+    def __init__(self, count: int) -> None:
+        self.count = count  # with 1 everything runs in this process
+        self._pool: ProcessPoolExecutor | None = None
+        self._have_answered = False
 
-    Args:
-        function: A module-level function.
-        items: What it is called with; must be picklable.
-        workers: Number of processes; with 1 everything runs in this one.
-        chunk: Items sent to a worker at a time.
-    """
-    if workers == 1:
-        yield from map(function, items)
-        return
-    todo = deque(items[start : start + chunk] for start in range(0, len(items), chunk))
-    while todo:
-        with _pool(workers) as pool:
+    def __enter__(self) -> Self:
+        """Start nothing yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the processes."""
+        self._stop()
+
+    def run(
+        self, function: Callable[[Item], Result], items: Sequence[Item], *, chunk: int
+    ) -> Iterator[Result | WorkerDied]:
+        """Yield ``function(item)`` for every item, in order.
+
+        When a worker dies, the items it may have held are done again one by one in a process of
+        their own, so that only the item that kills is lost.
+
+        Args:
+            function: A module-level function.
+            items: What it is called with; must be picklable.
+            chunk: Items sent to a worker at a time.
+
+        Raises:
+            ResourceError: No process can be started.
+        """
+        if self.count == 1:
+            yield from map(function, items)
+            return
+        todo = deque(items[start : start + chunk] for start in range(0, len(items), chunk))
+        while todo:
             sent: deque[tuple[Sequence[Item], Future[list[Result]]]] = deque()
             try:
                 while todo or sent:
-                    while todo and len(sent) < workers * _WAITING:
-                        sent.append((todo[0], pool.submit(_apply, function, todo[0])))
+                    while todo and len(sent) < self.count * _WAITING:
+                        sent.append((todo[0], self._started().submit(_apply, function, todo[0])))
                         todo.popleft()
-                    yield from sent[0][1].result()
+                    results = sent[0][1].result()
+                    self._have_answered = True
                     sent.popleft()
+                    yield from results
             except BrokenProcessPool:
                 todo.extendleft(part for part, _ in reversed(sent))
-        if todo:
-            yield from _one_by_one(function, todo.popleft())
+                self._stop()
+                self._have_answered = self._have_answered or _check_start()
+                yield from _one_by_one(function, todo.popleft())
+
+    def _started(self) -> ProcessPoolExecutor:
+        self._pool = self._pool or _pool(self.count)
+        return self._pool
+
+    def _stop(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+
+def _check_start() -> bool:
+    """Return True where a process of no work answers.
+
+    Raises:
+        ResourceError: It dies as well, so it is no file that kills the workers.
+    """
+    with _pool(1) as pool:
+        try:
+            pool.submit(os.getpid).result()
+        except BrokenProcessPool as error:
+            raise ResourceError(
+                "the worker processes cannot start",
+                fix='put what the script does below `if __name__ == "__main__":`, or use workers=1',
+            ) from error
+    return True
 
 
 def _one_by_one(

@@ -9,13 +9,13 @@ import pyarrow as pa
 from medssl.artifacts import tables
 from medssl.artifacts.archive import IMAGES, LABELS
 from medssl.foundation.reporting import Reporter
-from medssl.ingestion import catalogue, decoding, intensity, shards, workers
+from medssl.ingestion import catalogue, decoding, intensity, shards
 from medssl.ingestion.codes import Code
 from medssl.ingestion.decoding import Decoded, Job, Source
 from medssl.ingestion.grouping import Series
 from medssl.ingestion.identity import SiteKey
 from medssl.ingestion.survey import Reject, Survey
-from medssl.ingestion.workers import WorkerDied
+from medssl.ingestion.workers import WorkerDied, Workers
 
 _BATCH = 8192  # rows turned into a table at a time
 _CHUNK = 32  # images decoded per task, where series are short
@@ -64,7 +64,7 @@ def shape(job: Job) -> tuple[int, int]:
 
 
 def write(
-    archive: Path, survey: Survey, key: SiteKey, reporter: Reporter, n_workers: int
+    archive: Path, survey: Survey, key: SiteKey, reporter: Reporter, workers: Workers
 ) -> Written:
     """Write the pixel shards of an archive and return the rows that describe them.
 
@@ -75,16 +75,16 @@ def write(
         survey: What was found.
         key: The institution's key.
         reporter: Where progress goes.
-        n_workers: Number of processes.
+        workers: Where series are decoded.
     """
     size = survey.settings.size
     jobs = order(survey.series, None if size == "keep" else size)
     written = Written(rejects=dict(survey.rejects))
     days = catalogue.first_days(survey.entries)
-    seen: set[tuple[str, float, str]] = set()
+    seen: set[tuple[str, int, str]] = set()
     image_rows: list[catalogue.Row] = []
     label_rows: list[catalogue.Row] = []
-    decoded = _decoded(jobs, written, reporter, n_workers)
+    decoded = _decoded(jobs, written, reporter, workers)
     for series, images, place in shards.pack(archive, decoded):
         for row, piece, image in catalogue.image_rows(series, images, place, days, seen, key):
             image_id = str(row["image_id"])
@@ -98,13 +98,13 @@ def write(
 
 
 def _decoded(
-    jobs: Sequence[tuple[Series, Job]], written: Written, reporter: Reporter, n_workers: int
+    jobs: Sequence[tuple[Series, Job]], written: Written, reporter: Reporter, workers: Workers
 ) -> Iterator[tuple[Series, Decoded]]:
     """Yield the series that have at least one image, and note what was rejected."""
     n_images = sum(len(job.sources) for _, job in jobs)
     chunk = max(1, _CHUNK * len(jobs) // max(1, n_images))
     todo = [job for _, job in jobs]
-    results = workers.run(decoding.decode, todo, workers=n_workers, chunk=chunk)
+    results = workers.run(decoding.decode, todo, chunk=chunk)
     tracked = reporter.track(results, task="decoding", total=len(jobs), unit="series")
     for (series, job), result in zip(jobs, tracked, strict=True):
         if isinstance(result, WorkerDied):

@@ -30,6 +30,7 @@ from medssl.ingestion.codes import MEANINGS, Code
 from medssl.ingestion.discover import SourceFile
 from medssl.ingestion.identity import SiteKey
 from medssl.ingestion.survey import Reject, Survey
+from medssl.ingestion.workers import Workers
 from medssl.ingestion.writing import Written
 
 VOLUME_SLICES = 4  # fewer slices with positions are not counted as a volume
@@ -67,7 +68,7 @@ class IngestPlan:
     series: int
     patients: int
     n_bytes: int  # of pixels on disk
-    settings: IngestSettings  # with the label table and its key as found
+    settings: IngestSettings  # with the key of the label table as found
     notes: tuple[str, ...]
 
 
@@ -89,7 +90,7 @@ def run(
     Raises:
         UsageError: A source is missing, the output is not empty, or a setting is wrong.
         DataError: No file could be ingested, or the label table is refused.
-        ResourceError: The disk is full or not writable.
+        ResourceError: The disk is full or not writable, or no worker process can start.
     """
     record = Recording()
     reporter = Tee(reporter or Silent(), record)
@@ -98,15 +99,16 @@ def run(
     key, is_new = identity.load_or_create(_key_path(settings))
     if is_new:
         reporter.note("key: made the institution's key; keep a copy, it links later ingests")
-    n_workers = processes.count(workers, len(found))
-    seen = survey.look(found, settings, key, reporter, n_workers)
-    _require_images(len(seen.series), seen.rejects)
-    with files.explained(out):
-        out.mkdir(parents=True, exist_ok=True)
-        private = source_paths.folder(out)
-    written = writing.write(out, seen, key, reporter, n_workers)
+    with Workers(processes.count(workers, len(found))) as pool:
+        seen = survey.look(found, settings, key, reporter, pool)
+        _require_images(len(seen.series), seen.rejects)
+        with files.explained(out):
+            out.mkdir(parents=True, exist_ok=True)
+            private = source_paths.folder(out)
+        written = writing.write(out, seen, key, reporter, pool)
     _require_images(written.images.num_rows, written.rejects)
-    info = _write_tables(out, seen, written, key)
+    spatial_dims = _spatial_dims(seen.settings, written, reporter)
+    info = _write_tables(out, seen, written, key, spatial_dims)
     _write_private(private, seen, info, record)
     formats.write_info(out, info)
     return IngestResult(
@@ -131,8 +133,8 @@ def plan(
     reporter = Tee(reporter or Silent(), record)
     found = survey.find(settings)
     key = identity.load(_key_path(settings)) or SiteKey(secrets.token_bytes(identity.KEY_BYTES))
-    n_workers = processes.count(workers, len(found))
-    seen = survey.look(found, settings, key, reporter, n_workers)
+    with Workers(processes.count(workers, len(found))) as pool:
+        seen = survey.look(found, settings, key, reporter, pool)
     jobs = [job for _, job in writing.order(seen.series, _size(settings))]
     kinds = Counter(entry.header.reader for entry in seen.entries)
     kinds.update(reject.code.value for reject in seen.rejects.values())
@@ -163,17 +165,22 @@ def _require_images(count: int, rejects: Mapping[Path, Reject]) -> None:
         return
     codes = Counter(reject.code for reject in rejects.values()).most_common(3)
     told = "; ".join(f"{n} x {code.value}: {MEANINGS[code].rstrip('.')}" for code, n in codes)
+    has_died = any(reject.code is Code.WORKER_DIED for reject in rejects.values())
     raise DataError(
         f"none of the {len(rejects)} files could be ingested ({told or 'the folder is empty'})",
-        fix="give a folder with DICOM, NIfTI, PNG or JPEG files",
+        fix="" if has_died else "give a folder with DICOM, NIfTI, PNG or JPEG files",
     )
 
 
-def _write_tables(out: Path, seen: Survey, written: Written, key: SiteKey) -> ArchiveInfo:
+def _write_tables(
+    out: Path, seen: Survey, written: Written, key: SiteKey, spatial_dims: int
+) -> ArchiveInfo:
     """Write the tables and return what `archive.json` will say."""
+    images = written.images
+    assert pc.count_distinct(images["image_id"]).as_py() == images.num_rows
     ids = {file.path: _file_id(file, key) for file in seen.files}
     rejects = {ids[path]: reject for path, reject in written.rejects.items()}
-    formats.write_images(out, written.images)
+    formats.write_images(out, images)
     formats.write_labels(out, written.labels)
     rows: list[dict[str, object]] = [
         {"file_id": file_id, "stage": r.stage, "code": r.code.value, "patient_key": r.patient_key}
@@ -181,12 +188,11 @@ def _write_tables(out: Path, seen: Survey, written: Written, key: SiteKey) -> Ar
     ]
     quarantine.write(out, tables.build(rows, quarantine.QUARANTINE))
     source_paths.write(out, tables.build(_path_rows(seen, written, ids), source_paths.PATHS))
-    images = written.images
     size = _size(seen.settings)
     return ArchiveInfo(
         medssl=__version__,
         size=size,
-        spatial_dims=_spatial_dims(seen.settings, written),
+        spatial_dims=spatial_dims,
         key_id=key.key_id,
         files_found=len(seen.files),
         files_written=len(written.images_of),
@@ -223,7 +229,7 @@ def _write_private(private: Path, seen: Survey, info: ArchiveInfo, record: Recor
         (private / name).chmod(0o600)
 
 
-def _spatial_dims(settings: IngestSettings, written: Written) -> int:
+def _spatial_dims(settings: IngestSettings, written: Written, reporter: Reporter) -> int:
     """Return 3 where most images lie in series of several slices with positions, else 2."""
     if settings.spatial_dims != "auto":
         return settings.spatial_dims
@@ -231,7 +237,11 @@ def _spatial_dims(settings: IngestSettings, written: Written) -> int:
     placed = images.filter(pc.is_valid(images["affine"]))
     lengths = placed.group_by("series_key").aggregate([("image_id", "count")])["image_id_count"]
     in_volumes = sum(n for n in lengths.to_pylist() if n >= VOLUME_SLICES)
-    return 3 if 2 * in_volumes > images.num_rows else 2
+    found = 3 if 2 * in_volumes > images.num_rows else 2
+    reporter.note(
+        f"spatial_dims {found} (auto: {in_volumes} of {images.num_rows} images lie in volumes)"
+    )
+    return found
 
 
 def _target_counts(written: Written) -> dict[str, dict[str, int]]:

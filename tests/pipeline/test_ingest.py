@@ -1,6 +1,7 @@
 """`ingest` on whole folders: every file accounted for, nothing about a patient let out."""
 
 import hashlib
+import json
 import os
 import shutil
 import stat
@@ -23,7 +24,8 @@ from medssl.config.ingest import IngestSettings
 from medssl.config.loading import Sources, resolve
 from medssl.foundation.errors import DataError, UsageError
 from medssl.foundation.reporting import Recording
-from medssl.ingestion import discover, identity, phantoms
+from medssl.ingestion import discover, identity, phantoms, sniff
+from medssl.ingestion.workers import WorkerDied
 from medssl.stages import ingest
 
 CANARY = "Zebulon"
@@ -202,6 +204,28 @@ class TestPhantoms:
         for path in private.iterdir():
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
+    def test_the_saved_settings_repeat_the_ingest_from_the_command_line(
+        self, ingested, cli, tmp_path
+    ):
+        config = ingested.out / "private" / "config.yaml"
+        code, out, err = cli("ingest", "-c", config, "-o", tmp_path / "again")
+        assert (code, "image files were rejected" in err) == (8, True)
+        assert "next" in out
+        assert content(tmp_path / "again") == content(ingested.out)
+
+    def test_the_result_as_json_is_one_document_and_holds_the_problem(self, scans, cli, tmp_path):
+        words = ("ingest", scans.out, "-o", tmp_path / "a", "--label", "finding", "--json")
+        code, out, _ = cli(*words, "--max-rejects", 0)
+        shown = json.loads(out)
+        assert code == shown["problem"]["exit_code"] == 8
+        assert shown["schema"] == "medssl.result/1"
+        assert "image files were rejected" in shown["problem"]["problem"]
+        assert shown["problem"]["where"] == str(tmp_path / "a")
+        assert "--set max_rejects=1" in shown["problem"]["fix"]
+        assert shown["info"]["images"] == scans.images
+        code, out, _ = cli(*words[:3], tmp_path / "b", "--json", "--max-rejects", 1)
+        assert (code, json.loads(out)["problem"]) == (0, None)
+
     def test_the_saved_settings_repeat_the_ingest(self, ingested, tmp_path):
         config = ingested.out / "private" / "config.yaml"
         settings = resolve(IngestSettings, "ingest", Sources(files=(config,)))
@@ -289,7 +313,13 @@ def _strings(table) -> list[str]:
     return [str(value) for row in table.to_pylist() for value in row.values()]
 
 
-def test_nothing_about_a_patient_leaves_private(run, tmp_path, capsys, caplog):
+def _listed(path: Path, closed: Path) -> list[os.DirEntry]:
+    if path == closed:  # as its mode would for all but the superuser
+        raise PermissionError(13, "denied", str(path))
+    return list(os.scandir(path))
+
+
+def test_nothing_about_a_patient_leaves_private(run, tmp_path, capsys, caplog, monkeypatch):
     source = tmp_path / f"{CANARY} source"
     folder = source / f"{CANARY} folder"
     folder.mkdir(parents=True)
@@ -305,6 +335,9 @@ def test_nothing_about_a_patient_leaves_private(run, tmp_path, capsys, caplog):
     volume.header.extensions.append(nib.nifti1.Nifti1Extension("comment", CANARY.encode()))
     volume.to_filename(folder / f"{CANARY}.nii.gz")
     save_png(folder / f"{CANARY}.png")
+    closed = folder / f"{CANARY} closed"
+    save_png(closed / f"{CANARY} inside.png")
+    monkeypatch.setattr(discover, "scandir", lambda path: _listed(path, closed))
     table = "image,patient_id,label,site,note\n" + "".join(
         f"{CANARY} folder/{CANARY}{end},{CANARY}-7,1,clinic,{CANARY}\n" for end in (".png", ".dcm")
     )
@@ -314,6 +347,8 @@ def test_nothing_about_a_patient_leaves_private(run, tmp_path, capsys, caplog):
 
     assert found.result.info.images == 7
     assert found.codes()[f"{CANARY} broken.dcm"] == "BAD_HEADER"
+    assert found.codes()[f"{CANARY} closed"] == "UNREADABLE"
+    assert any("1 folders or files cannot be opened" in text for text in found.reporter.warnings)
     forbidden = [CANARY.lower(), "19610203", "20190405", "1961", "1.3.6.1.4.1.5962"]
     said = [*found.reporter.notes, *found.reporter.warnings, caplog.text, *capsys.readouterr()]
     said += [str(found.result.rows()), str(found.result.notes)]
@@ -334,6 +369,27 @@ def test_nothing_about_a_patient_leaves_private(run, tmp_path, capsys, caplog):
     assert CANARY in (found.out / "private" / "config.yaml").read_text(encoding="utf-8")
 
 
+def test_failures_name_no_file_and_no_patient(cli, tmp_path, monkeypatch):
+    source = tmp_path / "scans"
+    folder = source / f"{CANARY} folder"
+    folder.mkdir(parents=True)
+    (folder / f"{CANARY}.dcm").write_bytes(bytes(128) + b"DICM" + CANARY.encode() * 9)
+    (folder / f"{CANARY}.txt").write_text(CANARY, encoding="utf-8")
+    closed = folder / f"{CANARY} closed"
+    closed.mkdir()
+    monkeypatch.setattr(discover, "scandir", lambda path: _listed(path, closed))
+    code, *said = cli("ingest", source, "-o", tmp_path / "none")
+    assert (code, "none of the 3 files could be ingested" in said[1]) == (3, True)
+
+    save_png(folder / f"{CANARY}.png")
+    lines = (f"{CANARY} folder/{CANARY}.png,{CANARY},{n}\n" for n in range(2))
+    (source / "labels.csv").write_text("image,who,label\n" + "".join(lines), encoding="utf-8")
+    code, *more = cli("ingest", source, "-o", tmp_path / "disagree")
+    assert (code, "disagree about 'label'" in more[1]) == (3, True)
+    for text in (*said, *more):
+        assert CANARY.lower() not in text.lower()
+
+
 def test_pictures_without_anything_are_patients_of_their_own(run, tmp_path):
     for number in range(3):
         save_png(tmp_path / "in" / f"{number}.png", number)
@@ -345,6 +401,98 @@ def test_pictures_without_anything_are_patients_of_their_own(run, tmp_path):
     assert any("name no patient" in text for text in found.reporter.warnings)
     assert archive.read_labels(found.out).num_rows == 0
     assert found.result.info.spatial_dims == 2
+    assert "spatial_dims 2 (auto: 0 of 3 images lie in volumes)" in found.result.notes
+
+
+def test_a_file_without_uids_has_its_ids_wherever_it_lies(run, tmp_path):
+    first, other = save_png(tmp_path / "A" / "1.png"), save_png(tmp_path / "B" / "1.png", value=9)
+    copy = save_png(tmp_path / "both" / "x" / "copy.png")
+    shutil.copy(first, copy.with_name("twin.png"))
+    shutil.copy(other, copy.with_name("b.png"))
+    ids = ("image_id", "series_key", "study_key", "patient_key")
+    (one,), (two,) = run(first.parent, name="1").images(), run(other.parent, name="2").images()
+    assert not {one[name] for name in ids} & {two[name] for name in ids}
+    both = run(tmp_path / "both", name="3")
+    by_name = {both.source_of()[row["image_id"]].name: row for row in both.images()}
+    assert len({row["patient_key"] for row in by_name.values()}) == 3
+    for name in ids:
+        assert by_name["copy.png"][name] == one[name] != by_name["twin.png"][name]
+        assert by_name["b.png"][name] == two[name]
+
+
+def test_folders_of_equal_names_are_other_series_and_patients(run, tmp_path):
+    keys = set()
+    for ingest_of, value in (("A", 0), ("B", 50)):
+        for number in range(3):
+            save_png(tmp_path / ingest_of / "case" / f"{number}.png", value + number)
+        rows = run(tmp_path / ingest_of, name=f"of {ingest_of}", series="parent").images()
+        assert len({row["series_key"] for row in rows}) == 1
+        keys |= {(row["series_key"], row["patient_key"]) for row in rows}
+    assert len(keys) == len({patient for _, patient in keys}) == 2
+
+
+@pytest.mark.parametrize("rule", ["parent", "col:series"])
+def test_a_dicom_file_that_lies_in_two_series_is_one_image(run, tmp_path, rule):
+    for name in ("x", "y"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        shutil.copy(get_testdata_file("CT_small.dcm"), tmp_path / "in" / name / "a")
+    (tmp_path / "in" / "labels.csv").write_text(
+        "image,series,label\nx/a,1,yes\ny/a,2,yes\n", encoding="utf-8"
+    )
+    found = run(tmp_path / "in", series=rule)
+    assert found.result.info.images == 1
+    assert found.codes() == {"a": "SKIPPED_DUPLICATE", "labels.csv": "SKIPPED_TEXT"}
+
+
+def test_several_sources_with_one_table_are_repeated_by_the_saved_settings(run, tmp_path):
+    for name, value in (("a", 0), ("b", 7)):
+        save_png(tmp_path / name / "1.png", value)
+        save_png(tmp_path / name / "2.png", value + 1)
+    (tmp_path / "a" / "labels.csv").write_text("id,label\n1,yes\n", encoding="utf-8")
+    first = run(tmp_path / "a", tmp_path / "b", name="first")
+    assert first.result.info.targets == {"label": {"yes": 1}}  # that of b/1.png is not known
+    config = first.out / "private" / "config.yaml"
+    settings = resolve(IngestSettings, "ingest", Sources(files=(config,)))
+    assert (settings.labels, settings.key, settings.label) == (None, "stem", ("label",))
+    ingest.run(settings, tmp_path / "again", workers=1)
+    assert content(tmp_path / "again") == content(first.out)
+
+
+def test_a_volume_of_doubles_beyond_single_precision_is_flagged(run, tmp_path):
+    (tmp_path / "in").mkdir()
+    volume = np.linspace(-1, 1, 600).reshape(10, 12, 5)
+    volume[0, 0, 0], volume[3, 3, 3] = 1e300, -1e39
+    nib.Nifti1Image(volume, np.eye(4)).to_filename(tmp_path / "in" / "a.nii")
+    found = run(tmp_path / "in", size=8)
+    rows = found.images()
+    assert {row["slice_index"] for row in rows if "not_finite" in row["flags"]} == {0, 3}
+    assert np.isfinite([[row["slope"], row["intercept"]] for row in rows]).all()
+    assert np.abs(found.volume(rows)).max() <= 1
+
+
+def test_a_nifti_ct_of_thin_slices_is_one_volume_in_hounsfield_units(run, tmp_path):
+    (tmp_path / "in").mkdir()
+    volume = np.arange(96, dtype=np.int16).reshape(4, 4, 6) * 20 - 1000
+    image = nib.Nifti1Image(volume, np.diag([0.8, 0.8, 0.8, 1.0]))
+    image.header.set_xyzt_units(xyz="micron")
+    image.to_filename(tmp_path / "in" / "a.nii")
+    (tmp_path / "in" / "labels.csv").write_text("image,modality\na.nii,CT\n", encoding="utf-8")
+    found = run(tmp_path / "in")
+    rows = found.images()
+    assert {(row["series_key"], row["unit"]) for row in rows} == {(rows[0]["series_key"], "HU")}
+    assert np.array_equal(found.volume(rows), volume.transpose(2, 1, 0))
+    assert np.diff([row["position_mm"] for row in rows]) == pytest.approx([0.0008] * 5)
+    assert rows[0]["spacing"] == pytest.approx([0.0008] * 3)
+    assert "spatial_dims 3 (auto: 6 of 6 images lie in volumes)" in found.result.notes
+
+
+def test_equal_slices_less_than_a_micron_apart_are_no_duplicates(run, tmp_path):
+    (tmp_path / "in").mkdir()
+    image = nib.Nifti1Image(np.zeros((4, 4, 5), np.int16), np.diag([0.4, 0.4, 0.4, 1.0]))
+    image.header.set_xyzt_units(xyz="micron")
+    image.to_filename(tmp_path / "in" / "a.nii")
+    rows = run(tmp_path / "in").images()
+    assert [row["flags"] for row in rows] == [["no_patient"]] * 5
 
 
 def _padded_air(values: list[list[float]]) -> list[list[float]]:
@@ -539,6 +687,14 @@ def test_what_is_wrong_is_said(tmp_path, monkeypatch, wrong, kind, message):
     with pytest.raises(kind, match=message):
         ingest.run(settings, out)
     assert not (out / "archive.json").exists()
+
+
+def test_files_that_kill_their_worker_are_no_other_format(run, tmp_path, monkeypatch):
+    save_png(tmp_path / "in" / "a.png")
+    monkeypatch.setattr(sniff, "read_header", lambda _: WorkerDied())
+    with pytest.raises(DataError, match="1 x WORKER_DIED") as caught:
+        run(tmp_path / "in")
+    assert caught.value.fix == ""
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(run, tmp_path):

@@ -1,7 +1,9 @@
 """NIfTI-1 and NIfTI-2 volumes, plain or gzipped.
 
 Column and row of an image are the first and second axis of the file, slices run along the third.
-The text fields of the header and its extensions are never read: they can hold a name.
+Lengths in metres and microns become mm; a file that does not say its unit has mm. What the values
+mean no NIfTI file says: `assignment` knows where a table does. The text fields of the header and
+its extensions are never read: they can hold a name.
 """
 
 import gzip
@@ -20,6 +22,8 @@ from medssl.ingestion.geometry import Plane, triple
 from medssl.ingestion.header import MAX_PIXELS, Facts, Frame, Header
 
 _GZIP = b"\x1f\x8b"
+_MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # code of the unit of length; 2 is mm, 0 is not told
+_FLAT = 1e-6  # share of the volume of a box with these edges, below which axes are in one plane
 _SIZES = {348: (344, b"n+1\0", b"ni1\0"), 540: (4, b"n+2\0", b"ni2\0")}  # magic: where and what
 
 
@@ -38,8 +42,8 @@ def read_header(path: Path) -> Header:
         if dtype.kind not in "iuf":
             raise RejectedFile(Code.COLOUR if dtype.names else Code.UNSUPPORTED_PIXELS)
         slope, intercept = image.dataobj.slope, image.dataobj.inter  # the header forgets them
-        planes = _planes(_affine(header), shape[2])
-        spacing = np.linalg.norm(_affine(header)[:3, :3], axis=0)
+        affine = _affine(header)
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
         return Header(
             reader="nifti",
             rows=shape[1],
@@ -51,7 +55,7 @@ def read_header(path: Path) -> Header:
                     intercept=float(intercept),
                     instance=number,
                 )
-                for number, plane in enumerate(planes)
+                for number, plane in enumerate(_planes(affine, shape[2]))
             ),
             bits=dtype.itemsize * 8 if dtype.kind in "iu" else None,
             signed=dtype.kind == "i",
@@ -116,18 +120,24 @@ def _shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def _affine(header: Any) -> NDArray[np.float64]:  # noqa: ANN401 - nibabel is untyped
+    """Return index to RAS+ mm, shape (3, 4)."""
     if header["sform_code"] > 0:
         matrix = header.get_sform()
     elif header["qform_code"] > 0:
         matrix = header.get_qform()
     else:
         raise RejectedFile(Code.NO_ORIENTATION)
-    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
+    scale = _MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
+    found = np.asarray(matrix, dtype=np.float64)[:3] * scale
+    edges = np.linalg.norm(found[:, :3], axis=0)
+    if not np.isfinite(found).all() or not edges.all():
         raise RejectedFile(Code.NO_ORIENTATION)
-    return np.asarray(matrix, dtype=np.float64)
+    if abs(np.linalg.det(found[:, :3] / edges)) < _FLAT:
+        raise RejectedFile(Code.NO_ORIENTATION)
+    return found
 
 
 def _planes(matrix: NDArray[np.float64], count: int) -> Iterator[Plane]:
-    column, row, step, origin = matrix[:3].T
+    column, row, step, origin = matrix.T
     for number in range(count):
         yield Plane(triple(origin + number * step), triple(column), triple(row))

@@ -111,6 +111,12 @@ def test_a_single_slice_steps_by_its_thickness(write_slice):
     assert (unknown.spacing[2], unknown.flags) == (1, ("slice_distance_unknown",))
 
 
+def test_a_gap_between_slices_of_less_than_a_micron_is_seen(write_slice):
+    places = (0, 0.0008, 0.0016, 0.0032)
+    sources = [source(write_slice(f"{z}", z, SliceThickness=0.0008)) for z in places]
+    assert "gap" in decode(*sources).images[0].flags
+
+
 def test_native_shapes_are_kept(write_slice):
     result = decode(source(write_slice("a", 0)), side=None, largest=None)
     assert result.pixels.shape == (1, 1, 8, 16)

@@ -65,10 +65,30 @@ def test_a_missing_source_is_named(tmp_path):
         discover.walk([tmp_path / "absent"])
 
 
-def test_a_folder_that_cannot_be_listed_is_named(tree, monkeypatch):
-    def refuse(path):
-        raise PermissionError(13, "denied", str(path))
+@pytest.fixture
+def closed(monkeypatch):
+    """Close folders of these names; for the superuser, whom no permission stops, too."""
+    names = set()
 
-    monkeypatch.setattr(discover, "scandir", refuse)
-    with pytest.raises(DataError, match="tree: the folder cannot be listed"):
-        discover.walk([tree])
+    def listed(path):
+        if path.name in names:
+            raise PermissionError(13, "denied", str(path))
+        return os.scandir(path)
+
+    monkeypatch.setattr(discover, "scandir", listed)
+    return names
+
+
+def test_a_folder_that_cannot_be_listed_stands_for_what_lies_in_it(tree, closed):
+    closed.add("c")
+    found = {file.relative: file.code for file in discover.walk([tree])}
+    assert found == {
+        "Z": None, "a.png": None, "b/10.dcm": None, "b/2.dcm": None, "b/c": Code.UNREADABLE,
+    }  # fmt: skip
+
+
+def test_a_source_that_cannot_be_listed_is_named_as_the_user_did(tree, closed, monkeypatch):
+    closed.add("tree")
+    monkeypatch.chdir(tree.parent)
+    with pytest.raises(DataError, match=r"^tree: the folder cannot be listed"):
+        discover.walk([Path("tree")])

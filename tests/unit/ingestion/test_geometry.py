@@ -68,6 +68,14 @@ def test_a_sheared_stack_is_a_tilt_whose_step_follows_the_positions():
     assert found.step == pytest.approx((0, 0.4, 2))
 
 
+def test_slices_of_less_than_a_micron_have_a_step_where_their_thickness_is_known():
+    planes = [plane(np.eye(3), np.array([0, 0, 0.0008 * k])) for k in range(2)]
+    assert geometry.stack(planes).step is None
+    assert geometry.stack(planes, 0.0008).step == pytest.approx((0, 0, 0.0008))
+    uneven = [plane(np.eye(3), np.array([0, 0, z])) for z in (0, 0.0008, 0.0016, 0.0032)]
+    assert geometry.stack(uneven, 0.0008).flags == ("gap",)
+
+
 def test_one_slice_or_one_position_has_no_step():
     same = plane(np.eye(3), np.zeros(3))
     assert geometry.stack([same]).step is None

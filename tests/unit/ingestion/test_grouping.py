@@ -18,16 +18,21 @@ SAGITTAL = ((0.0, -1.0, 0.0), (0.0, 0.0, -1.0))
 CORONAL = ((-1.0, 0.0, 0.0), (0.0, 0.0, -1.0))
 
 
-def entry(name, origin=None, axes=AXIAL, *, row=None, uid="", rules=None, **more):
+def entry(name, origin=None, axes=AXIAL, *, row=None, uid="", **more):
     frame = {key: more.pop(key) for key in ("instance", "phase") if key in more}
     plane = None if origin is None else Plane(tuple(map(float, origin)), *axes)
     defaults = {"rows": 4, "columns": 4, "bits": 16}
     header = Header(
-        reader="x", frames=(Frame(plane=plane, **frame),), **defaults | more,
+        reader="x", frames=(Frame(plane=plane, **frame),), digest=name, **defaults | more,
         identity=Identity(patient="P", study="1.2", series="1.2.3", image=uid),
     )  # fmt: skip
-    file = SourceFile(path=Path("/d") / name, source=0, relative=name)
-    return assignment.assign(file, header, row, rules or Rules(), KEY, {})
+    return assign([(name, header, row)], Rules())[0]
+
+
+def assign(parts, rules):
+    names, headers, rows = zip(*parts, strict=True)
+    files = [SourceFile(path=Path("/d") / name, source=0, relative=name) for name in names]
+    return assignment.assign(files, headers, rows, rules, KEY)
 
 
 def order(series):
@@ -82,6 +87,36 @@ def test_a_number_that_changes_with_every_slice_does_not_split():
     assert order(series) == ["0", "1", "2"]
 
 
+@pytest.mark.parametrize("jitter", ["per image", "per slice and phase"])
+def test_a_number_that_is_unique_per_image_does_not_tear_volumes_apart(jitter):
+    def phase(k):  # a trigger time that is never twice the same; then an acquisition per slice
+        return (float(k) if jitter == "per image" else float(k % 3), 100.0 * k + k % 3)
+
+    files = [entry(f"{k}", (0, 0, k % 3), phase=phase(k), instance=k) for k in range(6)]
+    found = grouping.gather(files, KEY)
+    assert sorted(map(order, found)) == [["0", "1", "2"], ["3", "4", "5"]]
+
+
+def test_a_phase_that_covers_only_a_part_does_not_split_more_than_needed():
+    places, phases = (0, 1, 1, 2), (1.0, 1.0, 2.0, 3.0)
+    files = [
+        entry(f"{k}", (0, 0, place), phase=(phases[k],), instance=k)
+        for k, place in enumerate(places)
+    ]
+    assert sorted(map(order, grouping.gather(files, KEY))) == [["0", "1", "3"], ["2"]]
+
+
+@pytest.mark.parametrize(("step", "thickness"), [(0.0008, 0.0008), (0.02, 0.02), (2.0, None)])
+def test_thin_slices_are_places_of_their_own_and_repeats_are_not(step, thickness):
+    moved = min(step / 100, 5e-4)  # the patient, between the repetitions
+    files = [
+        entry(f"{k}", (0, 0, k % 3 * step + k // 3 * moved), thickness=thickness, instance=k)
+        for k in range(6)
+    ]
+    found = grouping.gather(files, KEY)
+    assert sorted(map(order, found)) == [["0", "1", "2"], ["3", "4", "5"]]
+
+
 def test_repetitions_without_a_number_follow_the_instances():
     files = [entry(f"{k}", (0, 0, k % 3), instance=k) for k in range(7)]
     found = grouping.gather(files, KEY)
@@ -110,6 +145,16 @@ def test_files_with_one_instance_uid_are_copies_and_share_their_label():
     assert order(series) == ["a", "c"]
     assert [copy.file.relative for copy in series.slices[0].copies] == ["b"]
     assert series.first.row == {"label": "1"}
+
+
+@pytest.mark.parametrize("rules", [Rules(series="parent"), Rules(series="col:s")])
+def test_copies_in_other_folders_or_series_are_copies(rules):
+    told = Identity(patient="P", study="1.2", series="1.2.3", image="1.1")
+    header = Header(reader="x", rows=4, columns=4, bits=16, frames=(Frame(),), identity=told)
+    parts = [(f"{name}/x", header, {"s": name}) for name in ("b", "a")]
+    (series,) = grouping.gather(assign(parts, rules), KEY)
+    assert order(series) == ["a/x"]
+    assert [copy.file.relative for copy in series.slices[0].copies] == ["b/x"]
 
 
 def test_keys_do_not_depend_on_the_order_of_other_series():

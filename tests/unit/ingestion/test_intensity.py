@@ -143,6 +143,28 @@ def test_values_that_are_not_finite_become_zero_and_are_flagged():
     assert real(result)[0].tolist() == [[0, 0], [0, 3]]
 
 
+@pytest.mark.parametrize("scale", [(1, 0), (1e30, 0), (1, -1e39)])
+@pytest.mark.parametrize("keeps", [True, False])
+def test_values_beyond_single_precision_become_zero_and_are_flagged(scale, keeps):
+    told = header(scale, *([] if keeps else [(2, 0)]), bits=None)
+    pixels = np.array([[1.7e308, -1e39], [3.0, 0.0]])
+    how = intensity.policy([told])
+    values, flags = intensity.prepare(pixels, told, told.frames[0], how)
+    assert flags == ("not_finite",)
+    result = intensity.encode([values], told, how)
+    assert np.isfinite([result.slope, result.intercept]).all()
+    if scale == (1, 0):
+        assert real(result)[0] == pytest.approx(np.array([[0, 0], [3, 0]]))
+
+
+def test_integers_that_a_slope_takes_beyond_single_precision_are_flagged():
+    told = header((1e38, 0), (1, 0), bits=16)
+    values, flags = intensity.prepare(
+        np.array([[1, 4]], dtype=np.int16), told, told.frames[0], intensity.policy([told])
+    )
+    assert (values.tolist(), flags) == ([[1e38, 0]], ("not_finite",))
+
+
 def test_a_constant_image_is_kept():
     result, _ = stored([np.full((2, 2), 0.25)], header((1, 0), bits=None))
     assert real(result)[0].tolist() == [[0.25, 0.25], [0.25, 0.25]]

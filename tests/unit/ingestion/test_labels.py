@@ -77,8 +77,50 @@ def test_paths_are_relative_to_the_table(tmp_path):
 
 def test_a_path_may_name_a_folder_and_a_file_goes_before_it(tmp_path):
     found = table(tmp_path, "where,label\nsub,0\nsub/b.png,1\n")
-    joined = join(found, files(tmp_path, "sub/a.png", "sub/b.png", "sub/deep/c.png"))
+    named = files(tmp_path, "sub/a.png", "sub/b.png", "sub/deep/c.png")
+    joined = join(found, named, kind="path")
     assert [row["label"] for row in joined.rows] == ["0", "1", "0"]
+
+
+SITES = "name,site,label\na,north,1\nz,south,0\n"
+
+
+def test_a_word_that_is_also_a_folder_is_no_path_unless_the_user_says_so(tmp_path):
+    found = table(tmp_path, SITES)
+    named = files(tmp_path, "north/a.png", "north/b.png", "south/c.png")
+    joined = join(found, named, targets=["label"])
+    assert (joined.kind, joined.column) == ("stem", "name")
+    assert [row and row["label"] for row in joined.rows] == ["1", None, None]
+    for chosen in ({"kind": "path"}, {"column": "site"}):
+        joined = join(found, named, targets=["label"], **chosen)
+        assert (joined.kind, joined.column) == ("path", "site")
+        assert [row["label"] for row in joined.rows] == ["1", "1", "0"]
+
+
+def test_what_was_found_and_then_is_given_finds_the_same(tmp_path):
+    found = table(tmp_path, "where,label\na.png,1\nsub,0\n")
+    named = files(tmp_path, "a.png", "sub/b.png")
+    first = join(found, named, targets=["label"])
+    assert [row["label"] for row in first.rows] == ["1", "0"]
+    assert join(found, named, kind=first.kind, column=first.column, targets=["label"]) == first
+
+
+@pytest.mark.parametrize(
+    ("cell", "name"),
+    [
+        ("0001.png", "deep/0001.png"), ("0001", "deep/0001.png"), ("1.2.840.77", "x/1.2.840.77"),
+        ("a.nii.gz", "a.nii.gz"), ("a", "a.nii.gz"), (".hidden", ".hidden"),
+    ],
+)  # fmt: skip
+def test_a_file_may_be_called_with_or_without_its_suffix(tmp_path, cell, name):
+    found = table(tmp_path, f"id,label\n{cell},1\n")
+    joined = join(found, files(tmp_path / "images", name, "other"))
+    assert (joined.kind, joined.n_matched) == ("stem", 1)
+
+
+def test_the_last_number_of_a_uid_is_no_suffix(tmp_path):
+    found = table(tmp_path, "id,label\n1.2,1\n")
+    assert join(found, files(tmp_path / "images", "1.2.3")) is None
 
 
 def test_stems_match_whatever_folder_and_suffix(tmp_path):

@@ -47,6 +47,30 @@ def test_planes_are_the_affine_of_the_file(tmp_path):
         assert plane.row_step == (0, 1.5, 0)
 
 
+@pytest.mark.parametrize(("unit", "mm"), [("meter", 1000), ("micron", 0.001), ("mm", 1), (0, 1)])
+def test_lengths_are_in_mm_whatever_the_unit_of_the_file(tmp_path, unit, mm):
+    image = nib.Nifti1Image(VOLUME, np.diag([0.8, 0.8, 0.8, 1.0]) / (mm if mm > 1 else 1))
+    image.header.set_xyzt_units(xyz=unit, t="sec")
+    image.to_filename(tmp_path / "a.nii")
+    header = nifti.read_header(tmp_path / "a.nii")
+    edge = 0.8 * min(mm, 1)
+    assert header.spacing == pytest.approx((edge, edge))
+    assert header.thickness == pytest.approx(edge)
+    origins = [frame.plane.origin[2] for frame in header.frames]
+    assert origins == pytest.approx([edge * k for k in range(4)])
+    assert header.frames[0].plane.column_step == pytest.approx((edge, 0, 0))
+
+
+@pytest.mark.parametrize("column", [[0.0, 0, 0], [1.0, 0, 0]])
+def test_axes_in_one_plane_are_no_orientation(tmp_path, column):
+    flat = AFFINE.copy()
+    flat[:3, 1] = column
+    image = nib.Nifti1Image(VOLUME, None)
+    image.header.set_sform(flat, code=1)
+    image.to_filename(tmp_path / "a.nii")
+    assert sniff.read_header(tmp_path / "a.nii") is Code.NO_ORIENTATION
+
+
 def test_the_content_decides_not_the_name(tmp_path):
     zipped = tmp_path / "scan.dcm"
     zipped.write_bytes(save(tmp_path / "a.nii.gz").read_bytes())

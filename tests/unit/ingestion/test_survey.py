@@ -12,6 +12,7 @@ from medssl.foundation.reporting import Recording
 from medssl.ingestion import survey
 from medssl.ingestion.codes import Code
 from medssl.ingestion.identity import SiteKey
+from medssl.ingestion.workers import Workers
 
 KEY = SiteKey(b"k" * 32)
 PIXELS = np.arange(16, dtype=np.uint16).reshape(4, 4)
@@ -26,7 +27,7 @@ def picture(path: Path) -> Path:
 def look(*sources: Path, **more):
     settings = IngestSettings(sources=sources, **more)
     reporter = Recording()
-    return survey.look(survey.find(settings), settings, KEY, reporter, 1), reporter
+    return survey.look(survey.find(settings), settings, KEY, reporter, Workers(1)), reporter
 
 
 def rows_of(found) -> dict[str, dict]:
@@ -63,7 +64,7 @@ def test_a_table_nobody_asked_for_needs_no_label_and_says_how_to_name_one(tmp_pa
     assert any("--label (image, grade, site)" in note for note in reporter.notes)
     found, _ = look(tmp_path, label=("grade",))
     assert found.targets == ("grade",)
-    assert found.settings.labels == (tmp_path / "labels.csv").resolve()
+    assert found.settings.labels is None  # a table beside the files stays theirs
     with pytest.raises(DataError, match=r"no column 'grad'"):
         look(tmp_path, label=("grad",))
 
@@ -73,6 +74,32 @@ def test_rows_that_name_no_file_are_counted(tmp_path):
     (tmp_path / "labels.csv").write_text("image,label\na.png,1\nb.png,1\nc.png,0\n")
     _, reporter = look(tmp_path)
     assert "labels: 2 rows of labels.csv name no readable file" in reporter.notes
+
+
+def test_a_smoke_run_may_draw_files_without_a_row(tmp_path):
+    for number in range(survey.SMOKE_FILES + 1):
+        picture(tmp_path / "in" / f"{number:03d}.png")
+    last = f"in/{survey.SMOKE_FILES:03d}.png"  # the one that is not drawn
+    (tmp_path / "table.csv").write_text(f"image,label\n{last},1\n")
+    found, reporter = look(tmp_path / "in", labels=tmp_path / "table.csv", smoke=True)
+    assert len(found.entries) == survey.SMOKE_FILES
+    assert found.targets == ()
+    assert "labels: table.csv names none of the files drawn; not joined" in reporter.warnings
+    found, _ = look(tmp_path / "in", labels=tmp_path / "table.csv")
+    assert found.targets == ("label",)
+
+
+def test_what_auto_means_is_told(write_dicom, tmp_path):
+    write_dicom("a", PIXELS, InstitutionName="North")
+    picture(tmp_path / "b.png")
+    _, reporter = look(tmp_path)
+    assert [note for note in reporter.notes if " auto: " in note] == [
+        "patient auto: none of 1 files, tag of 1 files",
+        "site auto: institution of 1 files, none of 1 files",
+        "series auto: UID of 1 files, each file alone of 1 files",
+    ]
+    _, reporter = look(tmp_path, patient="parent", site="parent", series="parent")
+    assert not any(" auto: " in note for note in reporter.notes)
 
 
 def test_copies_with_other_labels_are_told(write_dicom, tmp_path):
