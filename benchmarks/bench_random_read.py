@@ -1,4 +1,7 @@
-"""Random reads of stored images over decoding one PNG per image. Bar: at least 20 times."""
+"""Batches of stored images, as training reads them, over decoding one PNG per image.
+
+Bar: at least 20 times. The ratio of bare rows of the memory map is shown beside it.
+"""
 
 import json
 import statistics
@@ -46,10 +49,10 @@ def main() -> None:
     seconds = {what: statistics.median(values) for what, values in per_batch.items()}
     result = {
         "benchmark": "random_read",
-        "ratio": round(seconds["png"] / seconds["raw"], 1),
-        "ratio_as_float_batch": round(seconds["png"] / seconds["gather"], 1),
+        "ratio": round(seconds["png"] / seconds["gather"], 1),
         "bar": 20,
-        "images_per_s": round(BATCH / seconds["raw"]),
+        "images_per_s": round(BATCH / seconds["gather"]),
+        "ratio_raw_memmap": round(seconds["png"] / seconds["raw"], 1),
         "side": SIDE,
     }
     print(json.dumps(result))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from medssl.evaluation.assessment import Estimate
@@ -18,7 +19,7 @@ T = TypeVar("T")
 PLAIN_EVERY_S = 15.0  # between two lines of progress where stderr is not a terminal
 RESULT_SCHEMA = "medssl.result/1"
 
-_stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+_stderr = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 class RichReporter:
@@ -43,7 +44,7 @@ class RichReporter:
             total = len(items)
         line = _Pace(task, total, unit, each)
         owner = self._progress is None
-        progress = self._progress = self._progress or _open()
+        progress = self._progress = self._progress or _open()  # an outer one may close first
         bar = progress.add_task(task, total=total, pace="", latest="")
         iterator = iter(items)
         try:
@@ -56,9 +57,11 @@ class RichReporter:
                 line.waited += time.monotonic() - asked
                 yield item
                 line.done += 1
-                self._show(bar, line)
+                self._show(progress, bar, line)
         finally:
-            self._close(bar, owner=owner)
+            progress.remove_task(bar)
+            if owner:
+                self._close(progress)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Show the latest values beside the bar."""
@@ -67,37 +70,33 @@ class RichReporter:
 
     def note(self, text: str) -> None:
         """Print one line."""
-        _stderr.print(text, markup=False)
+        _stderr.print(text)
 
     def warn(self, text: str) -> None:
         """Print one line that stands out."""
-        _stderr.print(f"[yellow]warning:[/] {_escape(text)}")
+        _stderr.print(Text.assemble(("warning:", "yellow"), " ", text))
 
-    def _show(self, bar: TaskID, line: "_Pace") -> None:
-        assert self._progress is not None
-        self._progress.update(bar, completed=line.done, pace=line.text(), latest=self._latest)
+    def _show(self, progress: Progress, bar: TaskID, line: "_Pace") -> None:
+        progress.update(bar, completed=line.done, pace=line.text(), latest=self._latest)
         now = time.monotonic()
         if not _stderr.is_terminal and now - self._said >= PLAIN_EVERY_S:
             self._said = now
             parts = (f"{line.task} {line.text()}", line.left(), self._latest)
-            _stderr.print("  ".join(part for part in parts if part), markup=False)
+            _stderr.print("  ".join(part for part in parts if part))
 
-    def _close(self, bar: TaskID, *, owner: bool) -> None:
-        assert self._progress is not None
-        self._progress.remove_task(bar)
-        if owner:
-            self._progress.stop()
-            self._progress = None
-            self._latest = ""
+    def _close(self, progress: Progress) -> None:
+        progress.stop()
+        self._progress = None
+        self._latest = ""
 
 
 def _open() -> Progress:
     progress = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
-        TextColumn("{task.fields[pace]}"),
+        TextColumn("{task.fields[pace]}", markup=False),
         TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[latest]}"),
+        TextColumn("{task.fields[latest]}", style="dim", markup=False),
         console=_stderr,
         transient=True,
         disable=not _stderr.is_terminal,
@@ -166,13 +165,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table on stdout."""
     drawn = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        drawn.add_row(*(_escape(str(cell)) for cell in row))
-    Console(highlight=False, soft_wrap=True).print(drawn)
+        drawn.add_row(*(Text(str(cell)) for cell in row))
+    Console(highlight=False, soft_wrap=True, emoji=False).print(drawn)
 
 
 def error(text: str) -> None:
     """Print an error on stderr."""
-    _stderr.print(f"medssl: {text}", markup=False)
+    _stderr.print(f"medssl: {text}")
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - what json cannot write
@@ -185,10 +184,6 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - what json cannot write
     if isinstance(value, Iterable):
         return list(value)
     return str(value)
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")
 
 
 def fields(planned: object) -> list[tuple[str, object]]:

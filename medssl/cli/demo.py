@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from medssl.cli import console, options
+from medssl.foundation import files
 from medssl.foundation.errors import UsageError
 
 _PRETRAIN = {"epochs": 15, "image_size": 64, "batch_size": 32}
@@ -24,8 +25,7 @@ def demo(
     as_json: options.AsJson = False,
 ) -> None:
     """Run all five stages on synthetic scans and end with a report."""
-    if out.exists() and any(out.iterdir()):
-        raise UsageError("the folder is not empty", where=str(out), fix="choose another --out")
+    _make_folder(out)
     from medssl.config.evaluate import EvaluateSettings
     from medssl.config.finetune import FinetuneSettings
     from medssl.config.ingest import IngestSettings
@@ -80,6 +80,13 @@ def demo(
         ("report", result.report),
     ]
     console.show("demo", result, rows, as_json=as_json)
+
+
+def _make_folder(out: Path) -> None:
+    with files.explained(out):
+        out.mkdir(parents=True, exist_ok=True)
+    if any(out.iterdir()):
+        raise UsageError("the folder is not empty", where=str(out), fix="choose another --out")
 
 
 def _real_files(reporter: console.RichReporter) -> tuple[Path, ...]:

@@ -2,10 +2,12 @@
 
 import os
 import platform
+import re
 import shutil
 from importlib import metadata
 from typing import Any
 
+from medssl import __version__
 from medssl.cli import console, options
 
 _CODECS = {  # transfer syntaxes hospitals use -> uid
@@ -38,22 +40,44 @@ def doctor(as_json: options.AsJson = False) -> None:
 
 
 def _versions() -> dict[str, str]:
-    from medssl.artifacts.run_folder import LIBRARIES
+    """Return the version of medssl and of every library it requires, read without importing any."""
+    found = {"medssl": __version__}
+    for requirement in _requirements():
+        name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+        found[name] = _version(name, requirement)
+    return found
 
-    return {name: metadata.version(name) for name in ("medssl", *LIBRARIES)}
+
+def _requirements() -> list[str]:
+    try:
+        lines = metadata.requires("medssl") or []
+    except metadata.PackageNotFoundError:  # run from its source, which lists none
+        return []
+    return [line for line in lines if "extra ==" not in line]
+
+
+def _version(distribution: str, requirement: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return f"missing: pip install '{requirement}'"
 
 
 def _device() -> dict[str, Any]:
-    import torch
-
+    try:
+        import torch
+    except (ImportError, OSError):  # absent, or one of its shared libraries is
+        return {"device": "unknown: torch cannot be imported"}
     if not torch.cuda.is_available():
         return {"device": "cpu: small images and a small encoder are the defaults"}
     return {"device": torch.cuda.get_device_name()}
 
 
 def _decoders() -> dict[str, str]:
-    from pydicom.pixels import get_decoder
-
+    try:
+        from pydicom.pixels import get_decoder
+    except ImportError:
+        return dict.fromkeys(_CODECS, "unknown: pydicom cannot be imported")
     found = {}
     for name, uid in _CODECS.items():
         plugins = get_decoder(uid)
@@ -63,10 +87,4 @@ def _decoders() -> dict[str, str]:
 
 
 def _extras() -> dict[str, str]:
-    found = {}
-    for extra, distribution in _EXTRAS.items():
-        try:
-            found[extra] = metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            found[extra] = f"missing: pip install 'medssl[{extra}]'"
-    return found
+    return {extra: _version(name, f"medssl[{extra}]") for extra, name in _EXTRAS.items()}

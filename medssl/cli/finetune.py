@@ -1,5 +1,6 @@
 """`medssl finetune`."""
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -25,7 +26,7 @@ def finetune(  # noqa: PLR0913 - one parameter per option
         str | None, typer.Option(help="patient, or none: every image is its own patient.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the images.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images per step.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=2, help="Images per step.")] = None,
     image_size: Annotated[int | None, typer.Option(min=16, help="Side of the input, px.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, 32, bf16 or 16.")] = None,
     allow_partial: Annotated[
@@ -67,5 +68,5 @@ def finetune(  # noqa: PLR0913 - one parameter per option
         ("AUROC", f"{per_fold} (folds, per image)"),
         ("run", result.folder),
     ]
-    following = f"medssl evaluate {folder}"
+    following = shlex.join(["medssl", "evaluate", str(folder)])
     console.show("finetune", result, rows, as_json=as_json, next_command=following)

@@ -1,6 +1,7 @@
 """`medssl ingest`."""
 
 from dataclasses import asdict
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -56,7 +57,11 @@ def ingest(  # noqa: PLR0913 - one parameter per option
     result = stage.run(settings, out, reporter)
     shown = asdict(result) | {"problem": _fields(result.problem)}
     console.show(
-        "ingest", shown, result.rows(), as_json=as_json, next_command=f"medssl reduce {out}"
+        "ingest",
+        shown,
+        result.rows(),
+        as_json=as_json,
+        next_command=shlex.join(["medssl", "reduce", str(out)]),
     )
     if result.problem and as_json:  # which holds the problem: one document on stdout
         raise typer.Exit(result.problem.exit_code)

@@ -17,7 +17,6 @@ _FOLDERS: dict[str, ModuleType] = {
     "schedules": freezing,
     "strategies": reduction,
 }
-_STAGES = ("ingest", "reduce", "pretrain", "finetune", "evaluate")
 
 
 class Kind(StrEnum):
@@ -51,7 +50,7 @@ def _presets() -> list[tuple[str, str]]:
     from medssl.config import loading
 
     rows = []
-    for stage in _STAGES:
+    for stage in loading.STAGES:
         for name in loading.presets(stage):
             values = loading.read_preset(stage, name).items()
             rows.append((name, f"{stage}: " + ", ".join(f"{key} {value}" for key, value in values)))

@@ -1,10 +1,12 @@
 """The `medssl` program: its commands, and how failures become exit codes."""
 
 import json
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -22,7 +24,7 @@ from medssl.cli import (
     pretrain,
     reduce,
 )
-from medssl.foundation.errors import MedSSLError, ResourceError
+from medssl.foundation.errors import Interrupted, MedSSLError, ResourceError
 
 app = typer.Typer(
     name="medssl",
@@ -65,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _report(_out_of_memory(), as_json="--json" in arguments)
     except Exception as bug:  # noqa: BLE001 - the last resort, and it says so
-        if type(bug).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+        if _is_out_of_memory(bug):
             return _report(_out_of_memory(), as_json="--json" in arguments)
         console.error(_bug(bug))
         return 1
@@ -73,8 +75,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run() -> None:
-    """Entry point of the installed program."""
+    """Entry point of the installed program; a termination signal ends it like a failure."""
+    signal.signal(signal.SIGTERM, _stop)
     sys.exit(main())
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    del signum, frame
+    raise Interrupted(
+        "stopped by SIGTERM",
+        fix="the same command with --resume continues a run; an archive is made anew",
+    )
 
 
 def _report(failure: MedSSLError, *, as_json: bool) -> int:
@@ -85,6 +96,13 @@ def _report(failure: MedSSLError, *, as_json: bool) -> int:
     else:
         console.error(str(failure))
     return failure.exit_code
+
+
+def _is_out_of_memory(failure: Exception) -> bool:
+    """Recognise torch's failures by name and text, as torch is not imported here."""
+    return type(failure).__name__ == "OutOfMemoryError" or (
+        isinstance(failure, RuntimeError) and "DefaultCPUAllocator" in str(failure)
+    )
 
 
 def _out_of_memory() -> ResourceError:

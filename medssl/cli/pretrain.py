@@ -1,5 +1,6 @@
 """`medssl pretrain`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -61,5 +62,15 @@ def pretrain(  # noqa: PLR0913 - one parameter per option
         ("losses", "  ".join(f"{name} {value:.4g}" for name, value in result.losses.items())),
         ("encoder", folder / "export" / "encoder.safetensors"),
     ]
-    following = f"medssl finetune {settings.archive} --init-from {folder} --target COLUMN"
+    following = shlex.join(
+        [
+            "medssl",
+            "finetune",
+            str(settings.archive),
+            "--init-from",
+            str(folder),
+            "--target",
+            "COLUMN",
+        ]
+    )
     console.show("pretrain", result, rows, as_json=as_json, next_command=following)

@@ -1,5 +1,6 @@
 """`medssl reduce`."""
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -50,5 +51,7 @@ def reduce(  # noqa: PLR0913 - one parameter per option
         ("by", f"{result.by} >= {result.threshold:g} within {result.within} ({result.n_scopes})"),
         ("selection", result.folder),
     ]
-    following = f"medssl pretrain {settings.archive} --selection {folder}"
+    following = shlex.join(
+        ["medssl", "pretrain", str(settings.archive), "--selection", str(folder)]
+    )
     console.show("reduce", result, rows, as_json=as_json, next_command=following)

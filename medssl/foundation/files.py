@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from medssl.foundation.errors import ResourceError
+from medssl.foundation.errors import ResourceError, UsageError
 
 TEMP_PREFIX = ".partial-"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_IN_THE_WAY = {errno.ENOTDIR, errno.EEXIST}
 
 
 @contextmanager
@@ -23,6 +24,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises:
         ResourceError: The disk is full or the folder cannot be written to.
+        UsageError: A file lies where a folder is needed.
     """
     with explained(path):
         handle, name = tempfile.mkstemp(prefix=TEMP_PREFIX, suffix=path.suffix, dir=path.parent)
@@ -51,10 +53,11 @@ def write_text(path: Path, content: str) -> None:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn a full disk or a missing permission into a `ResourceError` that names ``path``.
+    """Say what is wrong where ``path`` cannot be written.
 
     Raises:
         ResourceError: The disk is full or the folder cannot be written to.
+        UsageError: A file lies where a folder is needed.
     """
     try:
         yield
@@ -67,7 +70,16 @@ def explained(path: Path) -> Iterator[None]:
             raise ResourceError(
                 "no permission to write", where=str(path.parent), fix="choose another --out"
             ) from error
+        if error.errno in _IN_THE_WAY:
+            raise UsageError(
+                "a file is in the way", where=str(_file_among(path)), fix="choose another --out"
+            ) from error
         raise
+
+
+def _file_among(path: Path) -> Path:
+    """Return ``path`` or the folder of it that is a file."""
+    return next((part for part in (path, *path.parents) if part.is_file()), path)
 
 
 def sweep(folder: Path) -> None:

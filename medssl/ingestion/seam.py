@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import pydicom.config
 
+from medssl.foundation.errors import Interrupted
 from medssl.ingestion.codes import Code, RejectedFile
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ def attempt(call: Callable[[], T], otherwise: Code) -> T | Code:
             return call()
         except RejectedFile as rejection:
             return rejection.code
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit, Interrupted):
             raise
         except PermissionError:
             return Code.UNREADABLE

@@ -1,4 +1,4 @@
-"""What a strategy file provides: `Config`, `THRESHOLD`, `describe` and `similarity`."""
+"""What a strategy file provides: `Config`, `THRESHOLD`, `describe`, `similarity` and `rank`."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medssl.foundation import files
-from medssl.foundation.errors import ResourceError
+from medssl.foundation.errors import ResourceError, UsageError
 
 
 @given(content=st.binary(max_size=200))
@@ -93,6 +93,20 @@ def test_a_full_or_forbidden_disk_is_a_resource_error(tmp_path, monkeypatch, num
     assert caught.value.where == str(tmp_path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("inside", ["", "a.txt", "deeper/a.txt"])
+def test_a_file_where_a_folder_is_needed_is_named(tmp_path, inside):
+    taken = tmp_path / "taken"
+    taken.write_text("mine")
+    folder = taken / inside
+    with (
+        pytest.raises(UsageError, match="a file is in the way") as caught,
+        files.explained(folder),
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+    assert caught.value.where == str(taken)
+    assert taken.read_text() == "mine"
 
 
 def test_other_system_errors_are_not_explained_away(tmp_path):

@@ -1,0 +1,48 @@
+"""A termination signal, as a cluster sends it, leaves a run that says so and can be continued."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from medssl.artifacts import run_folder
+
+from .conftest import PRETRAIN
+
+
+@pytest.mark.slow
+def test_sigterm_interrupts_a_run_that_resumes(pipeline, run_main, tmp_path):
+    run = tmp_path / "run"
+    words = ["pretrain", pipeline.archive, *PRETRAIN, "--epochs", 12, "-o", run]
+    words = list(map(str, words))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "medssl", *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and not n_metrics(run):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 75, err
+    assert "stopped by SIGTERM" in err
+    assert "--resume" in err
+    assert "Traceback" not in err
+    assert run_folder.read_status(run)["status"] == "interrupted"
+    assert not list(run.rglob(".partial-*"))
+    done = n_metrics(run)
+    assert done < 12
+    code, _, err = run_main(*words, "--resume")
+    assert code == 0, err
+    assert run_folder.read_status(run)["status"] == "finished"
+    assert n_metrics(run) == 12  # one line an epoch, none twice
+
+
+def n_metrics(run):
+    path = run / "metrics.jsonl"
+    return path.read_text().count("\n") if path.is_file() else 0

@@ -1,0 +1,66 @@
+"""Progress may be abandoned anywhere, and text is shown as it is."""
+
+import gc
+import io
+
+import pytest
+from rich.console import Console
+
+from medssl.cli import console
+
+
+def test_nested_progress_left_by_an_exception_says_nothing(capsys):
+    """The traceback keeps both generators; the outer one is closed first."""
+    reporter = console.RichReporter()
+    outer = reporter.track(range(3), task="epochs")
+    inner = reporter.track(range(3), task="steps")
+
+    def work(epochs, steps):
+        for _ in epochs:
+            for _ in steps:
+                raise ValueError("stop here")
+
+    with pytest.raises(ValueError, match="stop here"):
+        work(outer, inner)
+    outer.close()
+    del outer, inner
+    gc.collect()  # what a finaliser raises, pytest turns into a failure
+    assert "Traceback" not in capsys.readouterr().err
+    assert list(reporter.track(range(2), task="again")) == [0, 1]
+
+
+def test_an_inner_task_goes_on_after_the_outer_one_was_closed():
+    reporter = console.RichReporter()
+    outer = reporter.track(range(3), task="epochs")
+    inner = reporter.track(range(3), task="steps")
+    assert (next(outer), next(inner)) == (0, 0)
+    outer.close()
+    assert list(inner) == [1, 2]
+
+
+TEXT = "col:x: no [red]such[/red] \\[column] :warning:"
+
+
+@pytest.mark.parametrize("say", [console.error, console.RichReporter().warn,
+                                 console.RichReporter().note])  # fmt: skip
+def test_what_looks_like_emoji_or_markup_is_printed_as_it_is(say, capsys):
+    say(TEXT)
+    assert TEXT in capsys.readouterr().err
+
+
+def test_so_is_a_task_on_a_terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=300)
+    monkeypatch.setattr(console, "_stderr", terminal)
+    reporter = console.RichReporter()
+    for step in reporter.track(range(2), task=TEXT):
+        reporter.metrics(step, {":x: [b]": 1.0})
+        reporter._progress.refresh()
+    drawn = terminal.file.getvalue()
+    assert TEXT in drawn
+    assert ":x: [b] 1" in drawn
+
+
+def test_so_is_a_cell_of_a_table(capsys):
+    console.table(["name"], [[TEXT]])
+    assert capsys.readouterr().out.splitlines()[1] == TEXT
