@@ -1,7 +1,7 @@
 """`medssl ingest`."""
 
-from dataclasses import asdict
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 

@@ -5,6 +5,7 @@ import zipfile
 
 import pytest
 
+from medssl.foundation.errors import Interrupted
 from medssl.ingestion import seam, sniff
 from medssl.ingestion.codes import Code, RejectedFile
 
@@ -59,11 +60,12 @@ def test_whatever_a_decoder_raises_becomes_a_code():
     assert seam.attempt(lambda: 7, Code.BAD_HEADER) == 7
 
 
-def test_an_interrupt_is_no_code():
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, Interrupted])
+def test_an_interrupt_is_no_code(kind):
     def interrupt():
-        raise KeyboardInterrupt("stop")
+        raise kind("stop")
 
-    with pytest.raises(KeyboardInterrupt, match="stop"):
+    with pytest.raises(kind, match="stop"):
         seam.attempt(interrupt, Code.DECODE_FAILED)
 
 
