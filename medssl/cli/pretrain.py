@@ -62,15 +62,5 @@ def pretrain(  # noqa: PLR0913 - one parameter per option
         ("losses", "  ".join(f"{name} {value:.4g}" for name, value in result.losses.items())),
         ("encoder", folder / "export" / "encoder.safetensors"),
     ]
-    following = shlex.join(
-        [
-            "medssl",
-            "finetune",
-            str(settings.archive),
-            "--init-from",
-            str(folder),
-            "--target",
-            "COLUMN",
-        ]
-    )
-    console.show("pretrain", result, rows, as_json=as_json, next_command=following)
+    following = ["medssl", "finetune", str(settings.archive), "--init-from", str(folder)]
+    console.show("pretrain", result, rows, as_json=as_json, next_command=shlex.join(following))
