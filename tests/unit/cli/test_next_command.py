@@ -18,7 +18,7 @@ def spaced(tiny_archive, tmp_path):
     [
         (("reduce", "ARCHIVE"), ["pretrain", "ARCHIVE", "--selection", "RUN"]),
         (("pretrain", "ARCHIVE", "--smoke"),
-         ["finetune", "ARCHIVE", "--init-from", "RUN", "--target", "COLUMN"]),
+         ["finetune", "ARCHIVE", "--init-from", "RUN"]),
         (("finetune", "ARCHIVE", "--init-from", "none", "--smoke"), ["evaluate", "RUN"]),
     ],
 )  # fmt: skip
