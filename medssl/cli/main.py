@@ -1,6 +1,7 @@
 """The `medssl` program: its commands, and how failures become exit codes."""
 
 import json
+import os
 import signal
 import sys
 import traceback
@@ -76,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point of the installed program; a termination signal ends it like a failure."""
+    # Threads that spin while they wait all but stop two trainings that share a machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, _stop)
     sys.exit(main())
 

@@ -76,10 +76,12 @@ class ImageStore:
             here = np.flatnonzero((shards == shard) & (factors == factor))
             stored = self._shards[shard][self._row[numbers[here]]]
             blocks.append((here, _average(stored, factor)))
-        height, width = (max(block.shape[axis] for _, block in blocks) for axis in (2, 3))
-        stack = np.zeros((len(numbers), self.channels, height, width), dtype=np.float32)
-        for here, block in blocks:
-            stack[here, :, : block.shape[2], : block.shape[3]] = block
+        stack = blocks[0][1]
+        if len(blocks) > 1:
+            height, width = (max(block.shape[axis] for _, block in blocks) for axis in (2, 3))
+            stack = np.zeros((len(numbers), self.channels, height, width), dtype=np.float32)
+            for here, block in blocks:
+                stack[here, :, : block.shape[2], : block.shape[3]] = block
         whole_cells = np.maximum(1, np.floor(extent / factors[:, None])).astype(np.float32)
         return {
             "image": torch.from_numpy(stack),

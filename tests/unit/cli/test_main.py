@@ -1,5 +1,6 @@
 """How failures become exit codes."""
 
+import os
 import subprocess
 import sys
 
@@ -85,3 +86,19 @@ def test_so_is_a_run(cli, tiny_archive, tmp_path, inside):
     code, _, err = cli("reduce", tiny_archive, "-o", file / inside)
     assert code == 2
     assert f"{file}: a file is in the way" in err
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(given, found):
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    if given:
+        environment["OMP_WAIT_POLICY"] = given
+    script = (
+        "import atexit, os, sys; sys.argv = ['medssl', '--version'];"
+        "atexit.register(lambda: print(os.environ['OMP_WAIT_POLICY']));"
+        "from medssl.cli import main; main.run()"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split()[-1] == found
