@@ -35,7 +35,7 @@ class ResNetEncoder(nn.Module):
         self.net = getattr(resnet, name)(pretrained=False, **options)
         self.dim = dim
         arguments = ", ".join(f"{key}={value}" for key, value in options.items())
-        self._library_call = f"monai.networks.nets.{name}({arguments})"
+        self._constructor = f"monai.networks.nets.{name}({arguments})"
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features (B, F) of images (B, C, *spatial)."""
@@ -48,6 +48,6 @@ class ResNetEncoder(nn.Module):
             group: [getattr(self.net, name) for name in names] for group, names in GROUPS.items()
         }
 
-    def library_call(self) -> str:
+    def constructor(self) -> str:
         """Return the MONAI call that builds the same network."""
-        return self._library_call
+        return self._constructor

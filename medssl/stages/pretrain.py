@@ -209,7 +209,7 @@ def _record(
     return weights.EncoderInfo(
         encoder=settings.encoder,
         options=settings.encoder_options,
-        library=encoder.library_call(),  # type: ignore[operator]
+        library=encoder.constructor(),  # type: ignore[operator]
         in_channels=1,
         spatial_dims=2,
         feature_layer="pooled output of the last layer group; the projector is dropped",

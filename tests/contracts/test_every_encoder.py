@@ -40,7 +40,7 @@ def test_layer_groups_hold_everything_exactly_once(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_exported_weights_load_into_the_library_network_it_names(name):
     encoder = build(name).eval()
-    call = encoder.library_call()
+    call = encoder.constructor()
     assert call.startswith("monai.networks.nets.")
     import monai.networks.nets as nets
 

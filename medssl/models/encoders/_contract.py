@@ -21,7 +21,7 @@ class Encoder(Protocol):
         """
         ...
 
-    def library_call(self) -> str:
+    def constructor(self) -> str:
         """Return the call that builds the same network without medssl."""
         ...
 
