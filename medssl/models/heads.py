@@ -19,7 +19,9 @@ def projector(dims: tuple[int, ...]) -> nn.Sequential:
 
 
 def classifier(dim: int, n_outputs: int, dropout: float) -> nn.Sequential:
-    """Return dropout and one linear layer, Xavier-uniform weights, as in arXiv:2507.12269.
+    """Return dropout and one linear layer, drawn as in arXiv:2507.12269.
+
+    Weights are Xavier-uniform, biases 0.01.
 
     Args:
         dim: Features of the encoder.
@@ -28,5 +30,5 @@ def classifier(dim: int, n_outputs: int, dropout: float) -> nn.Sequential:
     """
     linear = nn.Linear(dim, n_outputs)
     nn.init.xavier_uniform_(linear.weight)
-    nn.init.zeros_(linear.bias)
+    nn.init.constant_(linear.bias, 0.01)
     return nn.Sequential(nn.Dropout(dropout), linear)

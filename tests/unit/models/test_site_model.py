@@ -63,7 +63,7 @@ def test_the_head_starts_as_in_the_paper():
     bound = math.sqrt(6 / (512 + 1))
     assert linear.weight.abs().max() <= bound
     assert linear.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.1)
-    assert linear.bias.tolist() == [0.0]
+    assert linear.bias.tolist() == pytest.approx([0.01])
 
 
 def test_a_projector_ends_bare():
