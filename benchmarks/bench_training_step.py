@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from medssl.artifacts import archive, pixels, tables
-from medssl.config.training import Intensity, Optim, Views
+from medssl.config.training import Intensity, Views
 from medssl.data.batches import TrainingBatches
 from medssl.data.store import ImageStore
 from medssl.methods import vicreg
@@ -38,7 +38,7 @@ def store(folder: Path) -> ImageStore:
 def main() -> None:
     started = runtime.start("cpu", "32")
     method = vicreg.Method(resnet18.build(1, 2, resnet18.Config()), vicreg.Config())
-    optimizer = optim.adamw({"all": ([method], 1e-3)}, Optim())
+    optimizer = optim.adamw({"all": optim.LayerGroup(modules=[method], lr=1e-3, weight_decay=1e-4)})
     module, optimizer = started.setup(method, optimizer)
 
     def step(views: list[torch.Tensor]) -> None:

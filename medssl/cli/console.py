@@ -205,17 +205,14 @@ def fields(planned: object) -> list[tuple[str, object]]:
 
 
 def phases(planned: Sequence[Mapping[str, Any]]) -> None:
-    """Print which layer groups train in which epochs, with their peak learning rates."""
+    """Print which layer groups train in which epochs, and the highest rate each reaches there."""
     names = list(planned[0]["max_lr"])
-    rows = [
-        (f"{phase['first']}-{phase['last']}", *(_rate(phase["max_lr"][n]) for n in names))
-        for phase in planned
-    ]
-    table(["epochs", *names], rows)
-
-
-def _rate(value: float) -> str:
-    return f"{value:g}" if value else "frozen"
+    peaks = {name: max(row["max_lr"][name] for row in planned) for name in names}
+    rows = [("all", "max LR", *(f"{peaks[name]:g}" if peaks[name] else "never" for name in names))]
+    for row in planned:
+        highest = (f"{lr[1]:.2g}" if (lr := row["lr"][name])[1] else "frozen" for name in names)
+        rows.append((f"{row['first']}-{row['last']}", row["phase"], *highest))
+    table(["epochs", "phase", *names], rows)
 
 
 def estimates(found: "Sequence[Estimate]") -> list[tuple[str, object]]:

@@ -25,7 +25,16 @@ def finetune(  # noqa: PLR0913 - one parameter per option
     group: Annotated[
         str | None, typer.Option(help="patient, or none: every image is its own patient.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the images.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A named set of settings: bpd2025.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the images, under the schedule.")
+    ] = None,
+    probe_epochs: Annotated[
+        int | None, typer.Option(min=0, help="Epochs of a linear probe before them.")
+    ] = None,
+    cutmix: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of batches mixed by CutMix.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, help="Images per step.")] = None,
     image_size: Annotated[int | None, typer.Option(min=16, help="Side of the input, px.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, 32, bf16 or 16.")] = None,
@@ -47,10 +56,13 @@ def finetune(  # noqa: PLR0913 - one parameter per option
     flags = {
         "archive": archive, "init_from": init_from, "target": target, "positive": positive,
         "schedule": schedule, "encoder": encoder, "folds": folds, "repeats": repeats,
-        "group": group, "epochs": epochs, "batch_size": batch_size, "image_size": image_size,
+        "group": group, "epochs": epochs, "probe_epochs": probe_epochs,
+        "cutmix.probability": cutmix, "batch_size": batch_size, "image_size": image_size,
         "precision": precision, "allow_partial": allow_partial, "seed": seed, "smoke": smoke,
     }  # fmt: skip
-    settings = options.settings(FinetuneSettings, "finetune", flags, files=config, sets=sets)
+    settings = options.settings(
+        FinetuneSettings, "finetune", flags, files=config, sets=sets, preset=preset
+    )
     from medssl.stages import finetune as stage  # torch loads here: --help stays fast
 
     if dry_run:

@@ -10,9 +10,11 @@ from medssl.config.training import (
     AtLeast1,
     AtLeast2,
     Auto,
+    CutMix,
     Intensity,
     Optim,
     Precision,
+    Rate,
     Side,
     Views,
 )
@@ -26,6 +28,21 @@ FINETUNE_VIEWS = Views(
     noise=0.05,
     blur=0.1,
 )
+
+
+class FinetuneOptim(Optim):
+    """AdamW; the freezing schedule says how fast each layer group learns."""
+
+    lr_schedule: Literal["warmup_cosine", "one_cycle"] = "warmup_cosine"
+    head_weight_decay: float | None = Field(default=None, ge=0)  # None: as everything else
+    decay_all: bool = False  # biases and norm weights too
+
+
+class Probe(Settings):
+    """The linear-probe phase before the schedule: the head alone, at a constant rate."""
+
+    lr: Rate = 1e-3
+    weight_decay: float = Field(default=1e-4, ge=0)
 
 
 class FinetuneSettings(Settings):
@@ -45,13 +62,17 @@ class FinetuneSettings(Settings):
     encoder_options: dict[str, Any] = {}
     folds: int = Field(default=5, ge=2)
     repeats: int = Field(default=1, ge=1)
-    epochs: AtLeast1 | Auto = "auto"
+    epochs: AtLeast1 | Auto = "auto"  # of the schedule; probe_epochs come before them
+    probe_epochs: int = Field(default=0, ge=0)
+    probe: Probe = Probe()
+    cutmix: CutMix = CutMix()  # off in the probe phase
+    sampling: Literal["shuffle", "balanced"] = "shuffle"  # balanced: classes equally often
     batch_size: AtLeast2 | Auto = "auto"  # images per optimiser step
     image_size: Side | Auto = "auto"  # px, side of the square the encoder sees
     dropout: float = Field(default=0.1, ge=0, lt=1)  # before the linear head
     precision: Precision = "auto"
     seed: int = 0
-    optim: Optim = Optim()
+    optim: FinetuneOptim = FinetuneOptim()
     intensity: Intensity | Auto = "auto"
     views: Views = FINETUNE_VIEWS
     smoke: bool = False  # two steps, two folds and 16 patients, to try the whole path

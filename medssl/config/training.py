@@ -41,6 +41,13 @@ class Optim(Settings):
     clip: float | None = Field(default=None, gt=0)  # gradient norm
 
 
+class CutMix(Settings):
+    """Paste a box of another image of the batch, and mix the labels by area (arXiv:1905.04899)."""
+
+    probability: float = Field(default=0.0, ge=0, le=1)  # of a batch to be mixed
+    alpha: float = Field(default=1.0, gt=0)  # share kept ~ Beta(alpha, alpha)
+
+
 class Intensity(Settings):
     """How stored pixels become the encoder's input."""
 
@@ -62,3 +69,5 @@ class Views(Settings):
     noise: float = Field(default=0.1, ge=0)  # highest standard deviation of added noise
     blur: float = Field(default=0.5, ge=0, le=1)  # probability of a Gaussian blur
     blur_sigma_px: Positive = (0.3, 1.2)  # at the size of the view
+    mask: float = Field(default=0.0, ge=0, le=1)  # probability of setting pixels to 0
+    mask_share: _Share = 0.25  # of the pixels, drawn one by one

@@ -27,6 +27,7 @@ class TrainingBatches:
         n_views: Views of each image.
         seed: With the step it decides the images and the views.
         target: Shape (N,), int64; None for pretraining.
+        balanced: Draw with replacement, every class equally often; an epoch is as long.
     """
 
     def __init__(  # noqa: PLR0913 - one value per thing it depends on
@@ -41,6 +42,7 @@ class TrainingBatches:
         n_views: int,
         seed: int,
         target: NDArray[np.int64] | None = None,
+        balanced: bool = False,
     ) -> None:
         self.store = store
         self.device = device
@@ -48,6 +50,7 @@ class TrainingBatches:
         self.n_views = n_views
         self.seed = seed
         self.target = None if target is None else torch.from_numpy(target)
+        self._weight = _class_weights(target) if target is not None and balanced else None
         self._image_size, self._smallest_crop = image_size, views.scale[0]
         self._intensity = recipes.ToIntensity(intensity)
         self._view = recipes.random_view(views, image_size)
@@ -63,7 +66,8 @@ class TrainingBatches:
         Yields:
             ``n_views`` tensors (B, C, image_size, image_size), and targets (B,) or None.
         """
-        order = seeding.rng(self.seed, "order", epoch).permutation(len(self.store))
+        rng, n = seeding.rng(self.seed, "order", epoch), len(self.store)
+        order = rng.permutation(n) if self._weight is None else rng.choice(n, n, p=self._weight)
         for step in range(self.steps_per_epoch):
             numbers = np.sort(order[step * self.batch_size : (step + 1) * self.batch_size])
             yield self._step(epoch, step, numbers)
@@ -83,6 +87,13 @@ class TrainingBatches:
         if self.target is not None:
             target = self.target[torch.from_numpy(numbers)].to(self.device, non_blocking=True)
         return shown, target
+
+
+def _class_weights(target: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the chance of each image to be drawn, such that all classes are as likely."""
+    classes, counts = np.unique(target, return_counts=True)
+    weight = (1 / counts / len(classes))[np.searchsorted(classes, target)]
+    return np.asarray(weight / weight.sum())
 
 
 def plain_batches(

@@ -5,6 +5,8 @@ and draws its parameters on the host from the state `Compose.set_random_state` g
 replays exactly from a seed, on any device, and nothing waits for the device.
 """
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the customary name
@@ -15,7 +17,7 @@ from medssl.config.training import Intensity, Views
 from medssl.data.store import Batch
 
 _MIN_STD = 1e-6
-_BLUR_RADIUS = 3  # px; three sigma of the widest blur at the size of a view
+_LEAST_BLUR_RADIUS = 3  # px
 
 
 def random_view(views: Views, image_size: int) -> Compose:
@@ -26,6 +28,7 @@ def random_view(views: Views, image_size: int) -> Compose:
         RandGamma(views.gamma),
         RandBlur(views.blur, views.blur_sigma_px),
         RandNoise(views.noise),
+        RandMask(views.mask, views.mask_share),
     ])  # fmt: skip
 
 
@@ -139,6 +142,7 @@ class RandBlur(Randomizable, Transform):  # type: ignore[misc]
     def __init__(self, probability: float, sigma_px: tuple[float, float]) -> None:
         self.probability = probability
         self.sigma_px = sigma_px
+        self.radius = max(_LEAST_BLUR_RADIUS, math.ceil(2 * sigma_px[1]))
 
     def __call__(self, batch: Batch) -> Batch:
         """Return `image`, some of them blurred."""
@@ -146,11 +150,11 @@ class RandBlur(Randomizable, Transform):  # type: ignore[misc]
         n, channels = image.shape[:2]
         wanted = self.R.uniform(size=n) < self.probability
         sigma = np.where(wanted, self.R.uniform(*self.sigma_px, n), 1e-3)  # 1e-3 changes nothing
-        taps = np.arange(-_BLUR_RADIUS, _BLUR_RADIUS + 1)
+        taps = np.arange(-self.radius, self.radius + 1)
         kernel = np.exp(-0.5 * (taps / sigma[:, None]) ** 2)
         kernel /= kernel.sum(axis=1, keepdims=True)
         weight = _on(image, kernel).repeat_interleave(channels, dim=0)[:, None]  # (B*C, 1, taps)
-        pad = (_BLUR_RADIUS,) * 4
+        pad = (self.radius,) * 4
         flat = F.pad(image.flatten(0, 1)[None], pad, mode="reflect")  # (1, B*C, H, W)
         flat = F.conv2d(flat, weight[:, :, :, None], groups=n * channels)
         flat = F.conv2d(flat, weight[:, :, None, :], groups=n * channels)
@@ -170,6 +174,23 @@ class RandNoise(Randomizable, Transform):  # type: ignore[misc]
         fast = np.random.default_rng(self.R.randint(2**31))
         noise = fast.standard_normal(tuple(image.shape), dtype=np.float32)
         return {"image": image + _per_image(strength) * _on(image, noise)}
+
+
+class RandMask(Randomizable, Transform):  # type: ignore[misc]
+    """Set a share of the pixels of some images to 0, drawn one by one (arXiv:2507.12269)."""
+
+    def __init__(self, probability: float, share: float) -> None:
+        self.probability = probability
+        self.share = share
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Return `image`, some of them with holes."""
+        image = batch["image"]
+        wanted = np.flatnonzero(self.R.uniform(size=len(image)) < self.probability)
+        kept = np.ones((len(image), 1, *image.shape[2:]), dtype=np.float32)
+        fast = np.random.default_rng(self.R.randint(2**31))
+        kept[wanted] = fast.uniform(size=(len(wanted), *kept.shape[1:])) >= self.share
+        return {"image": image * _on(image, kept)} if len(wanted) else {"image": image}
 
 
 def _resample(batch: Batch, centre: Tensor, crop: Tensor, angle: Tensor, size: int) -> Tensor:

@@ -26,6 +26,6 @@ class ScheduleModule(Protocol):
         """
         ...
 
-    def max_lr(self, group: str, config: Any) -> float:  # noqa: ANN401
-        """Return the highest learning rate of a group."""
+    def max_lr(self, group: str, groups: Sequence[str], config: Any) -> float:  # noqa: ANN401
+        """Return the highest learning rate of a group; 0 if it never trains."""
         ...

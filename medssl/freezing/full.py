@@ -21,6 +21,7 @@ def trainable_groups(epoch: int, epochs: int, groups: Sequence[str], config: Con
     return list(groups)
 
 
-def max_lr(group: str, config: Config) -> float:
+def max_lr(group: str, groups: Sequence[str], config: Config) -> float:
     """Return the peak learning rate of a group."""
+    del groups
     return config.head_lr if group == "head" else config.encoder_lr

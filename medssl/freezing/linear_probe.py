@@ -23,6 +23,7 @@ def trainable_groups(epoch: int, epochs: int, groups: Sequence[str], config: Con
     return [group for group in groups if group == "head"]
 
 
-def max_lr(group: str, config: Config) -> float:
+def max_lr(group: str, groups: Sequence[str], config: Config) -> float:
     """Return the peak learning rate of the head, 0 for every frozen group."""
+    del groups
     return config.head_lr if group == "head" else 0.0

@@ -62,19 +62,28 @@ class SiteModel(nn.Module):
         logits: Tensor = self.head(self.encoder(images))  # type: ignore[operator]
         return logits
 
-    def forward(self, images: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Return the training loss.
+    def forward(
+        self, images: Tensor, target: Tensor, partner: Tensor | None = None, kept: float = 1.0
+    ) -> dict[str, Tensor]:
+        """Return the training loss; of mixed images the losses of both labels, by their share.
 
         Args:
             images: Shape (B, C, *spatial).
             target: Shape (B,), int64: 0 or 1 for one output, else the class index.
+            partner: Shape (B,), int64: labels of what was pasted into the images.
+            kept: Share of an image that is its own.
         """
         logits = self.logits(images)
-        if logits.shape[1] == 1:
-            loss = F.binary_cross_entropy_with_logits(logits[:, 0], target.to(logits.dtype))
-        else:
-            loss = F.cross_entropy(logits, target)
+        loss = _cross_entropy(logits, target)
+        if partner is not None:
+            loss = kept * loss + (1 - kept) * _cross_entropy(logits, partner)
         return {"total": loss}
+
+
+def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    if logits.shape[1] == 1:
+        return F.binary_cross_entropy_with_logits(logits[:, 0], target.to(logits.dtype))
+    return F.cross_entropy(logits, target)
 
 
 def probabilities(logits: Tensor) -> Tensor:

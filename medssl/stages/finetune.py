@@ -1,6 +1,7 @@
 """`medssl finetune`: cross-validated models of a site cohort, each scored on unseen patients."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from medssl.data import cohort as cohorts
 from medssl.data.cohort import Cohort
 from medssl.data.store import ImageStore
 from medssl.evaluation import folds, metrics
-from medssl.foundation import plugins, seeding
+from medssl.foundation import files, plugins, seeding
 from medssl.foundation.errors import DataError
 from medssl.foundation.reporting import Reporter, Silent, Tee
-from medssl.training import cross_validate, encoders, runtime
+from medssl.models.site_model import HEAD
+from medssl.reporting import schedule as schedule_figure
+from medssl.training import cross_validate, encoders, phases, runtime
 from medssl.training.cross_validate import Fold, Recipe
 
 _SMOKE_PATIENTS = 16
@@ -51,7 +54,7 @@ class FinetunePlan:
     notes: tuple[str, ...]  # and why
     classes: dict[str, int]  # images per class
     n_patients: int
-    phases: tuple[dict[str, Any], ...]  # epochs, and the peak learning rate of each group in them
+    phases: tuple[dict[str, Any], ...]  # epochs and learning rates; see `training/phases.spans`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +81,7 @@ def plan(settings: FinetuneSettings, *, device: str = "auto") -> FinetunePlan:
         notes=ready.notes,
         classes=dict(sorted(Counter(ready.cohort.class_names).items())),
         n_patients=len(set(ready.cohort.patients)),
-        phases=_phases(ready.recipe),
+        phases=tuple(phases.spans(ready.recipe.phases, _steps_per_epoch(ready))),
     )
 
 
@@ -121,6 +124,7 @@ def run(
         for note in ready.notes:
             told.note(note)
         splits.write(folder.path / "splits.json", _splits(ready))
+        _draw_schedule(ready, folder.path)
         planned = _folds(ready, folder.path)
         for fold in told.track(planned, task="folds", unit="folds"):
             if not fold.is_done:
@@ -150,7 +154,13 @@ def _prepare(settings: FinetuneSettings, device: str) -> _Prepared:
     source = None if settings.init_from == "none" else encoders.open_source(settings.init_from)
     if settings.smoke:
         batch = max(2, len(cohort.label) // 2 // _SMOKE_STEPS)
-        small = {"folds": 2, "repeats": 1, "epochs": 1, "batch_size": batch}
+        small = {
+            "folds": 2,
+            "repeats": 1,
+            "epochs": 1,
+            "probe_epochs": min(1, settings.probe_epochs),
+            "batch_size": batch,
+        }
         settings = settings.model_copy(update=small)
     n_folds = settings.folds
     settings, reasons = resolve(
@@ -169,9 +179,16 @@ def _prepare(settings: FinetuneSettings, device: str) -> _Prepared:
         source=source,
         allow_partial=settings.allow_partial,
     )
+    planned = phases.plan(settings, schedule, config, _groups(make))
     return _Prepared(
         settings=settings,
-        notes=(*_facts(cohort, settings), *make.notes, *_trial(source, settings), *reasons),
+        notes=(
+            *_facts(cohort, settings),
+            *make.notes,
+            *_trial(source, settings),
+            *reasons,
+            *_training_notes(settings, planned),
+        ),
         cohort=cohort,
         folds=folds.assign(
             cohort.patients,
@@ -180,9 +197,7 @@ def _prepare(settings: FinetuneSettings, device: str) -> _Prepared:
             repeats=settings.repeats,
             seed=seeding.derive(settings.seed, "folds"),
         ),
-        recipe=Recipe(
-            settings=settings, build_encoder=make, schedule=schedule, schedule_config=config
-        ),
+        recipe=Recipe(settings=settings, build_encoder=make, phases=planned),
         init=_origin(source, cohort, grouped=settings.group == "patient"),
     )
 
@@ -306,22 +321,37 @@ def _record(ready: _Prepared, info: archive.ArchiveInfo) -> site_models.Finetune
     )
 
 
-def _phases(recipe: Recipe) -> tuple[dict[str, Any], ...]:
-    """Return spans of epochs in which the same groups train, with their peak learning rates."""
-    epochs = int(recipe.settings.epochs)
-    names = list(recipe.build_encoder().groups())
-    groups = ["head", *reversed(names)]
-    phases: list[dict[str, Any]] = []
-    for epoch in range(epochs):
-        released = recipe.schedule.trainable_groups(epoch, epochs, groups, recipe.schedule_config)
-        rates = {
-            name: recipe.schedule.max_lr(name, recipe.schedule_config) if name in released else 0.0
-            for name in groups
-        }
-        if not phases or phases[-1]["max_lr"] != rates:
-            phases.append({"first": epoch + 1, "last": epoch + 1, "max_lr": rates})
-        phases[-1]["last"] = epoch + 1
-    return tuple(phases)
+def _groups(make: encoders.Factory) -> list[str]:
+    """Return the names of the layer groups, the head first, the stem last."""
+    return [HEAD, *reversed(make.groups)]
+
+
+def _steps_per_epoch(ready: _Prepared) -> int:
+    """Return the optimiser steps in an epoch of a fold; folds differ by a patient or so."""
+    settings = ready.settings
+    n_train = len(ready.cohort.label) * (settings.folds - 1) // settings.folds
+    return max(1, n_train // int(settings.batch_size))
+
+
+def _draw_schedule(ready: _Prepared, folder: Path) -> None:
+    planned, steps = ready.recipe.phases, _steps_per_epoch(ready)
+    rates = phases.learning_rates(planned, steps)
+    starts = np.cumsum([0, *(phase.epochs for phase in planned[:-1])]).tolist()
+    named = list(zip((phase.name for phase in planned), starts, strict=True))
+    files.write_bytes(folder / "schedule.png", schedule_figure.draw(rates, steps, named))
+
+
+def _training_notes(settings: FinetuneSettings, planned: Sequence[phases.Phase]) -> tuple[str, ...]:
+    """Return what a reader of the result must know about how it was trained."""
+    notes = []
+    never = phases.never_trained(planned)
+    if never and settings.init_from == "none":
+        notes.append(f"{', '.join(never)} stay random: {settings.schedule} never trains them")
+    if settings.sampling == "balanced":
+        notes.append(
+            "sampling balanced: probabilities are those of classes that are equally frequent"
+        )
+    return tuple(notes)
 
 
 def _auroc(part: pa.Table) -> float:

@@ -1,10 +1,9 @@
 """Cross-validation of a site model: one model per fold, scored on patients it never saw."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,13 @@ from medssl.config.finetune import FinetuneSettings
 from medssl.config.training import Intensity
 from medssl.data.batches import TrainingBatches
 from medssl.data.cohort import Cohort
+from medssl.data.mixing import cutmix
 from medssl.data.store import ImageStore
 from medssl.foundation import files, seeding
 from medssl.foundation.reporting import Reporter, Tee
 from medssl.models.site_model import SiteModel
-from medssl.training import loop, optim, predict
+from medssl.training import loop, phases, predict
+from medssl.training.phases import Phase
 from medssl.training.runtime import Runtime
 from medssl.training.state import TrainState
 
@@ -34,8 +35,7 @@ class Recipe:
 
     settings: FinetuneSettings
     build_encoder: Callable[[], Any]  # a new encoder: pretrained, or random from torch's seed
-    schedule: ModuleType
-    schedule_config: Any
+    phases: tuple[Phase, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,25 +93,25 @@ def _fit(
     reporter: Reporter,
     task: str,
 ) -> None:
-    settings, schedule, config = recipe.settings, recipe.schedule, recipe.schedule_config
-    epochs = int(settings.epochs)
     groups = model.groups()
-    rates = {name: (parts, schedule.max_lr(name, config)) for name, parts in groups.items()}
-    module, optimizer = runtime.setup(model, optim.adamw(rates, settings.optim))
-    steps = epochs * batches.steps_per_epoch
-    scheduler = optim.warmup_cosine(optimizer, steps, settings.optim.warmup)
-    state = TrainState(module, optimizer, scheduler, batches.seed)
+    seed = batches.seed
+    epoch = step = 0
     shown = reporter.track(
-        _arguments(batches, range(epochs)),
+        _arguments(batches, recipe.phases),
         task=task,
-        total=steps,
+        total=sum(phase.epochs for phase in recipe.phases) * batches.steps_per_epoch,
         unit="images",
         each=batches.batch_size,
     )
-    for epoch in range(epochs):
-        model.release_only(schedule.trainable_groups(epoch, epochs, list(groups), config))
-        one_epoch = islice(shown, batches.steps_per_epoch)
-        loop.train_epoch(runtime, state, one_epoch, reporter, settings.optim.clip)
+    for phase in recipe.phases:
+        module, stepped = runtime.setup(model, phases.optimizer(phase, groups))
+        moved = phases.scheduler(phase, stepped, phase.epochs * batches.steps_per_epoch)
+        state = TrainState(module, stepped, moved, seed, epoch=epoch, step=step)
+        for released in phase.released:
+            model.release_only(released)
+            one_epoch = islice(shown, batches.steps_per_epoch)
+            loop.train_epoch(runtime, state, one_epoch, reporter, recipe.settings.optim.clip)
+        epoch, step = state.epoch, state.step
 
 
 def _batches(
@@ -128,14 +128,24 @@ def _batches(
         n_views=1,
         seed=seed,
         target=train.label,
+        balanced=settings.sampling == "balanced",
     )
 
 
-def _arguments(batches: TrainingBatches, epochs: range) -> Iterator[tuple[Tensor, Tensor]]:
-    for epoch in epochs:
-        for views, target in batches.epoch(epoch):
+def _arguments(
+    batches: TrainingBatches, planned: Sequence[Phase]
+) -> Iterator[tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor, float]]:
+    """Yield what the model is called with at each step of a run: images, labels, and the mix."""
+    mixes = [phase.cutmix for phase in planned for _ in phase.released]
+    for epoch, mix in enumerate(mixes):
+        rng = seeding.rng(batches.seed, "cutmix", epoch)
+        for (images,), target in batches.epoch(epoch):
             assert target is not None
-            yield views[0], target
+            mixed = cutmix(images, mix, rng)
+            if mixed is None:
+                yield images, target
+            else:
+                yield mixed.images, target, target[mixed.partner], mixed.kept
 
 
 def _prediction_rows(test: Cohort, score: NDArray[np.float64], fold: Fold, seed: int) -> pa.Table:

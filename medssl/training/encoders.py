@@ -52,6 +52,7 @@ class Factory:
 
     make: Callable[[], nn.Module]
     notes: tuple[str, ...]  # what the weights left out, if that was allowed
+    groups: tuple[str, ...]  # names of the layer groups, from the stem to the last layer
 
     def __call__(self) -> nn.Module:
         """Return a new encoder."""
@@ -108,10 +109,10 @@ def factory(
         )
 
     with torch.random.fork_rng(devices=[]):
-        _, match = build()
+        encoder, match = build()
     partial = match is not None and not match.complete
     notes = (f"partial weights: {match.table()}",) if match is not None and partial else ()
-    return Factory(lambda: build()[0], notes)
+    return Factory(lambda: build()[0], notes, tuple(encoder.groups()))  # type: ignore[operator]
 
 
 def _verified(export: Path) -> Source:

@@ -44,7 +44,15 @@ def run(
         ArtifactError: A checkpoint does not fit.
     """
     epochs = int(settings.epochs)
-    optimizer = optim.adamw({"all": ([method], float(settings.optim.lr))}, settings.optim)
+    optimizer = optim.adamw(
+        {
+            "all": optim.LayerGroup(
+                modules=[method],
+                lr=float(settings.optim.lr),
+                weight_decay=settings.optim.weight_decay,
+            )
+        }
+    )
     module, optimizer = runtime.setup(method, optimizer)
     steps = epochs * batches.steps_per_epoch
     scheduler = optim.warmup_cosine(optimizer, steps, settings.optim.warmup)

@@ -5,7 +5,7 @@ import torch
 
 from medssl import methods
 from medssl.config import loading
-from medssl.config.training import Intensity, Optim, Views
+from medssl.config.training import Intensity, Views
 from medssl.data import views as recipes
 from medssl.foundation import plugins
 from medssl.models.encoders import resnet18
@@ -85,7 +85,7 @@ def test_state_dict_round_trip(name):
 def test_one_step_with_its_views_runs_on_the_meta_device(name):
     """There a mix of host and device tensors, or any wait for the device, raises."""
     method = build(name).to("meta")
-    optimizer = optim.adamw({"all": ([method], 1e-3)}, Optim())
+    optimizer = optim.adamw({"all": optim.LayerGroup(modules=[method], lr=1e-3, weight_decay=1e-4)})
     scheduler = optim.warmup_cosine(optimizer, steps=10, warmup=0.1)
     batch = {
         "image": torch.empty(4, 1, 64, 64, device="meta"),

@@ -5,7 +5,6 @@ import torch
 
 from medssl import freezing
 from medssl.config import loading
-from medssl.config.training import Optim
 from medssl.foundation import plugins
 from medssl.models.encoders import resnet18
 from medssl.models.site_model import SiteModel
@@ -25,6 +24,15 @@ def site_model():
     return SiteModel(resnet18.build(1, 2, resnet18.Config()), n_outputs=1, dropout=0.1)
 
 
+def layer_groups(plugin, config, groups):
+    return {
+        name: optim.LayerGroup(
+            modules=modules, lr=plugin.max_lr(name, list(groups), config), weight_decay=0.1
+        )
+        for name, modules in groups.items()
+    }
+
+
 def values(modules):
     tensors = [t for m in modules for t in (*m.parameters(), *m.buffers())]
     return [tensor.detach().clone() for tensor in tensors]
@@ -37,7 +45,7 @@ def test_it_names_groups_that_exist_and_always_the_head(name):
         released = plugin.trainable_groups(epoch, EPOCHS, GROUPS, config)
         assert "head" in released
         assert set(released) <= set(GROUPS)
-        assert all(plugin.max_lr(group, config) > 0 for group in released)
+        assert all(plugin.max_lr(group, GROUPS, config) > 0 for group in released)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -46,8 +54,7 @@ def test_frozen_groups_stay_bit_identical_and_released_ones_move(name):
     plugin, config = load(name)
     model = site_model()
     groups = model.groups()
-    rates = {group: (parts, plugin.max_lr(group, config)) for group, parts in groups.items()}
-    optimizer = optim.adamw(rates, Optim(weight_decay=0.1))
+    optimizer = optim.adamw(layer_groups(plugin, config, groups))
     released = plugin.trainable_groups(0, EPOCHS, list(groups), config)
     model.release_only(released)
     before = {group: values(parts) for group, parts in groups.items()}
@@ -68,8 +75,7 @@ def test_one_step_runs_on_the_meta_device(name):
     model = site_model().to("meta")
     groups = model.groups()
     model.release_only(plugin.trainable_groups(0, EPOCHS, list(groups), config))
-    rates = {group: (parts, plugin.max_lr(group, config)) for group, parts in groups.items()}
-    optimizer = optim.adamw(rates, Optim())
+    optimizer = optim.adamw(layer_groups(plugin, config, groups))
     model.train()
     images = torch.empty(4, 1, 32, 32, device="meta")
     target = torch.empty(4, dtype=torch.int64, device="meta")

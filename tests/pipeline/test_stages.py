@@ -48,6 +48,7 @@ def test_every_file_of_the_source_is_accounted_for(pipeline):
         (
             "finetune",
             {
+                "schedule.png",
                 "splits.json",
                 "predictions.parquet",
                 "finetune.json",

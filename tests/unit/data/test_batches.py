@@ -19,7 +19,7 @@ def store(tiny_archive):
     return ImageStore(tiny_archive, archive.read_images(tiny_archive))
 
 
-def batches(store, seed=0, batch_size=5, n_views=2, target=None):
+def batches(store, seed=0, batch_size=5, n_views=2, target=None, balanced=False):
     return TrainingBatches(
         store,
         device=CPU,
@@ -30,7 +30,16 @@ def batches(store, seed=0, batch_size=5, n_views=2, target=None):
         n_views=n_views,
         seed=seed,
         target=target,
+        balanced=balanced,
     )
+
+
+def test_balanced_batches_show_rare_classes_as_often(store):
+    target = np.array([0] * 18 + [1] * 4 + [2] * 2)
+    source = batches(store, batch_size=8, n_views=1, target=target, balanced=True)
+    drawn = torch.cat([t for epoch in range(60) for _, t in source.epoch(epoch)])
+    assert len(drawn) == 60 * 24  # an epoch is as long as without
+    assert torch.bincount(drawn) / len(drawn) == pytest.approx([1 / 3] * 3, abs=0.05)
 
 
 def test_an_epoch_shows_every_image_at_most_once(store):

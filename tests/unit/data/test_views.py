@@ -44,6 +44,32 @@ def test_halving_the_size_averages_pairs_of_pixels():
     assert torch.allclose(small, torch.nn.functional.avg_pool2d(image, 2), atol=1e-3)
 
 
+def test_masking_sets_the_share_of_pixels_to_zero_in_some_images():
+    mask = views.RandMask(0.3, 0.25)
+    mask.set_random_state(1)
+    image = torch.ones(400, 2, 16, 16)
+    shown = mask(batch_of(image))["image"]
+    holes = (shown == 0).float().mean(dim=(1, 2, 3))
+    masked = holes > 0
+    assert 0.2 < masked.float().mean() < 0.4
+    assert holes[masked].mean().item() == pytest.approx(0.25, abs=0.01)
+    assert torch.equal(shown[:, 0], shown[:, 1])  # all channels of a pixel together
+    assert set(shown.unique().tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize(("sigma", "radius"), [(1.2, 3), (2.0, 4)])
+def test_the_blur_kernel_reaches_two_sigma(sigma, radius):
+    """With the widest blur of arXiv:2507.12269 that is its kernel of nine pixels."""
+    blur = views.RandBlur(1.0, (sigma, sigma))
+    blur.set_random_state(0)
+    point = torch.zeros(1, 1, 21, 21)
+    point[0, 0, 10, 10] = 1.0
+    row = blur(batch_of(point))["image"][0, 0].sum(dim=0)
+    assert row.nonzero().ravel().tolist() == list(range(10 - radius, 10 + radius + 1))
+    assert row.sum().item() == pytest.approx(1.0, abs=1e-5)
+    assert (row[11] / row[10]).item() == pytest.approx(np.exp(-0.5 / sigma**2), rel=1e-4)
+
+
 def test_a_flip_mirrors_left_and_right():
     image = ramp(side=32)
     view = views.random_view(STILL.model_copy(update={"flip": 1.0}), 32)

@@ -36,6 +36,17 @@ def test_multi_class_loss_is_cross_entropy_of_the_softmax():
     assert site(images, target)["total"].item() == pytest.approx(by_hand, rel=1e-5)
 
 
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_the_loss_of_mixed_images_weighs_both_labels_by_area(n_outputs):
+    site = model(n_outputs).eval()
+    images = torch.randn(4, 1, 32, 32)
+    own, other = torch.tensor([0, 1, 1, 0]), torch.tensor([1, 0, 1, 0])
+    ends = [site(images, label)["total"].item() for label in (own, other)]
+    mixed = site(images, own, other, 0.7)["total"].item()
+    assert mixed == pytest.approx(0.7 * ends[0] + 0.3 * ends[1], rel=1e-5)
+    assert site(images, own, other, 1.0)["total"].item() == pytest.approx(ends[0], rel=1e-5)
+
+
 def test_frozen_groups_stay_in_evaluation_mode_whoever_calls_train():
     site = model(dropout=0.5)
     site.release_only(["head", "layer4"])
