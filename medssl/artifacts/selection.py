@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from medssl.artifacts import records, tables
+from medssl.foundation.errors import ArtifactError
 
 SCHEMA = "medssl.selection/1"
 KEPT_SCHEMA = "medssl.kept/1"
@@ -32,10 +33,12 @@ class SelectionInfo:
     archive_hash: str  # a selection belongs to one archive
     by: str
     within: str  # series, patient, site or archive
-    threshold: float  # searched by bisection where a share or a budget was given
+    threshold: float | None  # searched by bisection where a share or a budget was given; None:
+    # another one for each scope, as `dropped.parquet` says
     n_images: int
     n_kept: int
     options: Mapping[str, Any] = field(default_factory=dict)
+    controls: tuple[str, ...] = ()  # folders of random selections of the same size
     smoke: bool = False  # of a few patients only, to try the path
 
 
@@ -53,6 +56,20 @@ def read_info(folder: Path) -> SelectionInfo:
         ArtifactError: The file is missing or of another schema.
     """
     return records.read_as(SelectionInfo, folder / "reduce.json", SCHEMA)
+
+
+def require_archive(folder: Path, archive_hash: str) -> None:
+    """Check that a selection was made of the archive with this hash.
+
+    Raises:
+        ArtifactError: It was not, or there is no selection.
+    """
+    if read_info(folder).archive_hash != archive_hash:
+        raise ArtifactError(
+            "the selection belongs to another archive",
+            where=str(folder),
+            fix="run `medssl reduce` on this archive",
+        )
 
 
 def read_kept(folder: Path) -> pa.Table:

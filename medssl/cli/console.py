@@ -1,6 +1,7 @@
 """The only place that talks: results on stdout, progress and errors on stderr."""
 
 import json
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
@@ -14,6 +15,8 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from medssl.evaluation.assessment import Estimate
+    from medssl.evaluation.operating_points import OperatingPoint
+    from medssl.foundation.cost import Cost
 
 T = TypeVar("T")
 PLAIN_EVERY_S = 15.0  # between two lines of progress where stderr is not a terminal
@@ -191,7 +194,7 @@ def fields(planned: object) -> list[tuple[str, object]]:
     assert is_dataclass(planned)
     rows: list[tuple[str, object]] = []
     for name, value in vars(planned).items():
-        if name == "phases":
+        if name in {"phases", "cost"}:
             continue
         if hasattr(value, "model_dump"):
             rows += [(f"  {key}", item) for key, item in value.model_dump(mode="json").items()]
@@ -202,6 +205,53 @@ def fields(planned: object) -> list[tuple[str, object]]:
         else:
             rows.append((name, value))
     return rows
+
+
+def plan(command: str, planned: object, cost: "Cost", out: Path, *, as_json: bool) -> None:
+    """Print what a run would do and what it would take.
+
+    Args:
+        command: Name of the command.
+        planned: A frozen dataclass.
+        cost: Of the run.
+        out: Where it would write.
+        as_json: One JSON object instead of a table.
+    """
+    assert is_dataclass(planned)
+    free = shutil.disk_usage(next(p for p in out.absolute().parents if p.is_dir())).free
+    rows = [
+        ("time", f"about {duration(cost.seconds)} ({cost.basis})"),
+        ("disk", f"about {size(cost.disk_bytes)}, {size(free)} free"),
+        ("memory", f"about {size(cost.memory_bytes)}" if cost.memory_bytes else "unknown"),
+    ]
+    if cost.disk_bytes > free:
+        _stderr.print(f"warning: needs {size(cost.disk_bytes)} of disk, {size(free)} are free")
+    content = {**vars(planned), "cost": asdict(cost)} if as_json else planned
+    show(command, content, [*fields(planned), *rows], as_json=as_json)
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit people would say it in.
+
+    >>> duration(4.2), duration(95), duration(7000)
+    ('4 s', '1.6 min', '1.9 h')
+    """
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{max(1, round(seconds))} s"
+
+
+def size(n_bytes: float) -> str:
+    """Return a size in the unit people would say it in.
+
+    >>> size(1500), size(2.5e6), size(134e9)
+    ('2 kB', '2.5 MB', '134.0 GB')
+    """
+    for unit, scale in (("GB", 1e9), ("MB", 1e6)):
+        if n_bytes >= scale:
+            return f"{n_bytes / scale:.1f} {unit}"
+    return f"{max(1, round(n_bytes / 1e3))} kB"
 
 
 def phases(planned: Sequence[Mapping[str, Any]]) -> None:
@@ -216,12 +266,37 @@ def phases(planned: Sequence[Mapping[str, Any]]) -> None:
 
 
 def estimates(found: "Sequence[Estimate]") -> list[tuple[str, object]]:
-    """Return metrics with their intervals as rows."""
+    """Return metrics with their intervals as rows; of several classes the AUROC only."""
     several = len({estimate.column for estimate in found}) > 1
+    shown = [one for one in found if not several or one.metric == "auroc"]
+    rows: list[tuple[str, object]] = []
+    threshold = None
+    for one in shown:
+        if one.threshold != threshold:
+            threshold = one.threshold
+            rows.append(("at threshold", f"{threshold:g}"))
+        name = f"{one.title} {one.column}" if several else one.title
+        rows.append((name if threshold is None else f"  {name}", _estimate(one)))
+    if len(shown) < len(found):
+        rows.append(("more", "the other metrics of each class are in the report"))
+    return rows
+
+
+def _estimate(one: "Estimate") -> str:
+    against = f"; no skill {one.no_skill:.3f}" if one.no_skill is not None else ""
+    if one.ideal is not None:
+        against = f"; ideal {one.ideal:g}"
+    return f"{one.value:.3f}  ({one.low:.3f} to {one.high:.3f}{against})"
+
+
+def predictive(points: "Sequence[OperatingPoint]") -> list[tuple[str, object]]:
+    """Return predictive values at the prevalences asked for as rows."""
     return [
         (
-            f"{one.title} {one.column}" if several else one.title,
-            f"{one.value:.3f}  ({one.low:.3f} to {one.high:.3f}; no skill {one.no_skill:.3f})",
+            f"  {row.metric.upper()} at {row.prevalence:.4g}"
+            + (f" {point.column}" if len(points) > 1 else ""),
+            f"{row.value:.3f}  ({row.low:.3f} to {row.high:.3f})",
         )
-        for one in found
+        for point in points
+        for row in point.predictive
     ]

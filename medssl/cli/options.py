@@ -65,6 +65,11 @@ def run_folder(out: Path | None, stage: str) -> Path:
     return out or Path("runs", stage, f"{datetime.now():%Y%m%d-%H%M%S}")
 
 
+def several(text: str | None) -> tuple[str, ...] | None:
+    """Return the parts of a comma-separated option, None where it was not given."""
+    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def choices(package: ModuleType) -> str:
     """Return help text that lists the files of a plugin folder."""
     return f"{package.KIND.capitalize()}: {', '.join(plugins.names(package))}."

@@ -21,6 +21,9 @@ def reduce(  # noqa: PLR0913 - one parameter per option
     ] = None,
     keep: Annotated[float | None, typer.Option(help="Keep at most this share.")] = None,
     budget: Annotated[int | None, typer.Option(help="Keep at most this many images.")] = None,
+    controls: Annotated[
+        int | None, typer.Option(help="Random selections of the same size to write beside it.")
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="A named set of settings: hash6.")] = None,
     config: options.ConfigFiles = None,
     sets: options.Sets = None,
@@ -35,22 +38,28 @@ def reduce(  # noqa: PLR0913 - one parameter per option
 
     flags = {
         "archive": archive, "by": by, "within": within, "threshold": threshold, "keep": keep,
-        "budget": budget, "smoke": smoke,
+        "budget": budget, "controls": controls, "smoke": smoke,
     }  # fmt: skip
     settings = options.settings(
         ReduceSettings, "reduce", flags, files=config, sets=sets, preset=preset
     )
+    folder = options.run_folder(out, "reduce")
     if dry_run:
         planned = stage.plan(settings)
-        console.show("reduce", planned, console.fields(planned), as_json=as_json)
+        console.plan("reduce", planned, stage.cost(settings), folder, as_json=as_json)
         return
-    folder = options.run_folder(out, "reduce")
     result = stage.run(settings, folder, console.RichReporter(), resume=resume)
-    rows = [
+    how = f"{result.by}, as many as in {settings.match}"
+    if result.threshold is not None:
+        how = f"{result.by} >= {result.threshold:g}"
+    rows: list[tuple[str, object]] = [
         ("kept", f"{result.n_kept} of {result.n_images} images"),
-        ("by", f"{result.by} >= {result.threshold:g} within {result.within} ({result.n_scopes})"),
+        ("by", f"{how} within {result.within} ({result.n_scopes})"),
         ("selection", result.folder),
     ]
+    if result.controls:
+        told = f"{len(result.controls)} random selections of the same size"
+        rows.append(("controls", f"{told}, in {folder / 'controls'}"))
     following = shlex.join(
         ["medssl", "pretrain", str(settings.archive), "--selection", str(folder)]
     )

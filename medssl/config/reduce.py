@@ -20,13 +20,20 @@ class ReduceSettings(Settings):
     # for another; None: the strategy's own
     keep: float | None = Field(default=None, gt=0, le=1)  # at most this share of the images
     budget: int | None = Field(default=None, ge=1)  # at most this many images
+    match: Path | None = None  # a reduce run: as many images of each of its scopes, at random
+    controls: int = Field(default=3, ge=0)  # random selections of the same size to write beside it
     smoke: bool = False  # the images of 16 patients, to try the whole path
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:
-        given = [n for n in ("threshold", "keep", "budget") if getattr(self, n) is not None]
+        sizes = ("threshold", "keep", "budget", "match")
+        given = [name for name in sizes if getattr(self, name) is not None]
         if len(given) > 1:
             raise UsageError(
                 f"{' and '.join(given)} exclude each other", fix=f"give only {given[0]}"
+            )
+        if self.match is not None and self.by != "random":
+            raise UsageError(
+                f"match draws at random, not by {self.by}", where="match", fix="use --by random"
             )
         return self

@@ -1,4 +1,4 @@
-"""What a strategy file provides: `Config`, `THRESHOLD`, `describe`, `similarity` and `rank`."""
+"""What a strategy file provides: two constants, `Config`, `describe`, `similarity` and `rank`."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ class StrategyModule(Protocol):
 
     Config: type[Any]  # a frozen dataclass of options
     THRESHOLD: float  # similarity from which one image stands for another, unless the user says
+    NEEDS_PIXELS: bool  # False: images are empty, and each scope is described on its own
 
     def describe(
         self,
@@ -23,7 +24,7 @@ class StrategyModule(Protocol):
 
         Args:
             images: 8-bit images (H, W), read as they are asked for, in the order of ``ids``.
-            ids: Image ids.
+            ids: Image ids, in archive order.
             config: The strategy's options.
         """
         ...

@@ -1,7 +1,6 @@
 """Thinning scope by scope: inside each series, patient or site, all at one threshold."""
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -12,7 +11,7 @@ from medssl.foundation.errors import UsageError
 from medssl.reduction import _leader
 from medssl.reduction._leader import Thinned
 
-_BISECTIONS = 40  # halvings of the threshold
+BISECTIONS = 40  # halvings of the threshold
 
 
 def rows_of(keys: Iterable[Any] | None, n: int) -> list[NDArray[np.int64]]:
@@ -30,6 +29,18 @@ def rows_of(keys: Iterable[Any] | None, n: int) -> list[NDArray[np.int64]]:
     return [np.array(members, dtype=np.int64) for members in rows.values()]
 
 
+def describe(
+    strategy: ModuleType,
+    ids: Sequence[str],
+    scopes: list[NDArray[np.int64]],
+    config: Any,  # noqa: ANN401 - the strategy's own
+) -> NDArray[Any]:
+    """Return the descriptors (N, F) of a strategy that needs no pixels, scope by scope."""
+    parts = [strategy.describe((), [ids[row] for row in rows], config) for rows in scopes]
+    rows = np.concatenate(scopes)
+    return np.asarray(np.concatenate(parts)[np.argsort(rows)])
+
+
 def thin(
     strategy: ModuleType,
     descriptors: NDArray[Any],
@@ -42,25 +53,8 @@ def thin(
     Returns:
         Row numbers of ``descriptors``.
     """
-    found = []
-    for rows in scopes:
-        part = _leader.select(strategy, descriptors[rows], tau, config)
-        found.append(
-            replace(
-                part,
-                kept=rows[part.kept],
-                dropped=rows[part.dropped],
-                representative=rows[part.representative],
-            )
-        )
-    dropped = np.concatenate([part.dropped for part in found])
-    order = np.argsort(dropped)
-    return Thinned(
-        kept=np.sort(np.concatenate([part.kept for part in found])),
-        dropped=dropped[order],
-        representative=np.concatenate([part.representative for part in found])[order],
-        similarity=np.concatenate([part.similarity for part in found])[order],
-    )
+    parts = [_leader.select(strategy, descriptors[rows], tau, config) for rows in scopes]
+    return _gathered(scopes, parts)
 
 
 def thin_to(
@@ -89,7 +83,7 @@ def thin_to(
             f"{len(scopes)} scopes is kept",
             fix=f"allow {len(best.kept)}, or widen --within",
         )
-    for _ in range(_BISECTIONS):
+    for _ in range(BISECTIONS):
         middle = (low + high) / 2
         thinned = thin(strategy, descriptors, scopes, middle, config)
         if len(thinned.kept) <= budget:
@@ -97,3 +91,68 @@ def thin_to(
         else:
             high = middle
     return best, low
+
+
+def take(
+    strategy: ModuleType,
+    descriptors: NDArray[Any],
+    scopes: list[NDArray[np.int64]],
+    counts: Sequence[int],
+    config: Any,  # noqa: ANN401 - the strategy's own
+) -> tuple[Thinned, NDArray[np.float64]]:
+    """Keep the images that rank first, a given number of each scope.
+
+    For a strategy like `random`, under which an image is as similar to all that rank before it.
+
+    Args:
+        strategy: A file of this folder.
+        descriptors: Shape (N, F), in archive order.
+        scopes: Row numbers of each scope.
+        counts: How many images to keep of each scope, at least one.
+        config: The strategy's options.
+
+    Returns:
+        The selection, and for each dropped image the threshold that keeps as many of its scope.
+    """
+    parts = [
+        _take(strategy, descriptors[rows], count, config)
+        for rows, count in zip(scopes, counts, strict=True)
+    ]
+    thinned = _gathered(scopes, parts)
+    cuts = [np.full(len(part.dropped), part.similarity.min(initial=1.0)) for part in parts]
+    return thinned, _sorted(scopes, parts, cuts)
+
+
+def _take(
+    strategy: ModuleType,
+    descriptors: NDArray[Any],
+    count: int,
+    config: Any,  # noqa: ANN401 - the strategy's own
+) -> Thinned:
+    order = np.argsort(strategy.rank(descriptors, config), kind="stable")
+    first, dropped = order[:1], np.sort(order[count:])
+    return Thinned(
+        kept=np.sort(order[:count]),
+        dropped=dropped,
+        representative=np.full(len(dropped), first),
+        similarity=strategy.similarity(descriptors[dropped], descriptors[first], config)[:, 0],
+    )
+
+
+def _gathered(scopes: list[NDArray[np.int64]], parts: list[Thinned]) -> Thinned:
+    """Return selections of scopes as one, in row numbers of the whole."""
+    pairs = list(zip(scopes, parts, strict=True))
+    return Thinned(
+        kept=np.sort(np.concatenate([rows[part.kept] for rows, part in pairs])),
+        dropped=np.sort(np.concatenate([rows[part.dropped] for rows, part in pairs])),
+        representative=_sorted(scopes, parts, [rows[part.representative] for rows, part in pairs]),
+        similarity=_sorted(scopes, parts, [part.similarity for part in parts]),
+    )
+
+
+def _sorted(
+    scopes: list[NDArray[np.int64]], parts: list[Thinned], values: list[NDArray[Any]]
+) -> NDArray[Any]:
+    """Return values of the dropped images of each scope in the order of their rows."""
+    dropped = [rows[part.dropped] for rows, part in zip(scopes, parts, strict=True)]
+    return np.asarray(np.concatenate(values)[np.argsort(np.concatenate(dropped))])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 THRESHOLD = 1 - 6 / 64
+NEEDS_PIXELS = True
 BITS = 64
 _SIDE = 8
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 THRESHOLD = 0.5
+NEEDS_PIXELS = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,6 +70,22 @@ def test_block_size_and_a_second_pass_change_nothing(name, n, tau, seed):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_it_says_whether_it_looks_at_pixels(name):
+    plugin = plugins.load(reduction, name)
+    config = loading.decode(plugin.Config, {}, where="options")
+    seen = []
+
+    def images():
+        for number in range(6):
+            seen.append(number)
+            yield np.full((16, 16), number, np.uint8)
+
+    descriptors = plugin.describe(images(), [f"id{i}" for i in range(6)], config)
+    assert len(descriptors) == 6
+    assert bool(seen) == plugin.NEEDS_PIXELS
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_similarity_is_symmetric_and_between_0_and_1(name):
     plugin = plugins.load(reduction, name)
     descriptors, config = described(plugin, 20, 5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medssl.foundation.errors import UsageError
-from medssl.reduction import _leader, _scopes
+from medssl.reduction import _leader, _scopes, random
 
 cosine = SimpleNamespace(
     similarity=lambda a, b, _: (1 + a @ b.T) / 2,
@@ -70,3 +70,47 @@ def test_a_budget_below_the_number_of_scopes_is_refused():
     scopes = _scopes.rows_of(["a", "b", "c"], 3)
     with pytest.raises(UsageError, match="at least one of each of 3 scopes"):
         _scopes.thin_to(cosine, smooth_path(3), scopes, 2, None)
+
+
+KEYS = ["a", "b", "a", "c", "b", "a", "a", "b"] * 5
+COUNTS = [7, 1, 5]
+
+
+def drawn(seed=0):
+    scopes, config = _scopes.rows_of(KEYS, 40), random.Config(seed=seed)
+    described = _scopes.describe(random, [f"id{i}" for i in range(40)], scopes, config)
+    return scopes, described, config, *_scopes.take(random, described, scopes, COUNTS, config)
+
+
+def test_taking_by_number_is_thinning_each_scope_at_its_own_threshold():
+    scopes, described, config, taken, tau = drawn()
+    for rows, count in zip(scopes, COUNTS, strict=True):
+        inside = np.isin(taken.dropped, rows)
+        (cut,) = set(tau[inside]) or {1.0}
+        thinned = _leader.select(random, described[rows], cut, config)
+        assert len(thinned.kept) == count
+        assert np.array_equal(rows[thinned.kept], taken.kept[np.isin(taken.kept, rows)])
+        assert np.array_equal(rows[thinned.dropped], taken.dropped[inside])
+        assert np.array_equal(rows[thinned.representative], taken.representative[inside])
+        assert np.array_equal(thinned.similarity, taken.similarity[inside])
+
+
+def test_what_is_taken_and_what_is_not_is_everything_in_order():
+    _, _, _, taken, tau = drawn()
+    assert sorted([*taken.kept, *taken.dropped]) == list(range(40))
+    assert (np.diff(taken.kept) > 0).all()
+    assert (np.diff(taken.dropped) > 0).all()
+    assert (taken.similarity >= tau).all()
+    assert set(taken.representative) <= set(taken.kept)
+
+
+def test_another_seed_takes_others():
+    first, second = drawn(0)[3].kept, drawn(1)[3].kept
+    assert len(first) == len(second) == 13
+    assert not np.array_equal(first, second)
+
+
+def test_descriptions_by_scope_come_back_in_the_order_of_the_images():
+    scopes = _scopes.rows_of(KEYS, 40)
+    described = _scopes.describe(random, KEYS, scopes, random.Config())
+    assert np.array_equal(described, random.describe((), KEYS, random.Config()))

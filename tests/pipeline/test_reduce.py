@@ -1,0 +1,201 @@
+"""`reduce` and the random selections of the same size that stand beside it."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from medssl.artifacts import archive, records, run_folder, selection, weights
+from medssl.config.reduce import ReduceSettings
+from medssl.ingestion import phantoms
+from medssl.stages import reduce
+
+
+@dataclass(frozen=True)
+class Reduced:
+    archive: Path
+    reduce: Path
+    said: str
+
+
+@pytest.fixture(scope="module")
+def reduced(tmp_path_factory, run_main):
+    """An archive of volumes and radiographs, reduced as in the paper."""
+    root = tmp_path_factory.mktemp("reduced")
+    phantoms.generate(root / "scans", n_patients=12, image_size=32, ct_slices=8)
+    words = ("ingest", root / "scans", "--max-rejects", 1, "-o", root / "archive")
+    assert run_main(*words)[0] == 0
+    words = ("reduce", root / "archive", "--preset", "hash6", "-o", root / "reduce")
+    code, out, err = run_main(*words)
+    assert code == 0, err
+    return Reduced(root / "archive", root / "reduce", out)
+
+
+def ids(folder):
+    return selection.read_kept(folder)["image_id"].to_pylist()
+
+
+def per_scope(reduced, folder, column="series_key"):
+    table = archive.read_images(reduced.archive).select(["image_id", column]).to_pylist()
+    scope_of = {row["image_id"]: row[column] for row in table}
+    return Counter(scope_of[name] for name in ids(folder))
+
+
+def controls(folder):
+    return [folder / name for name in selection.read_info(folder).controls]
+
+
+def test_controls_keep_as_many_of_each_scope(reduced):
+    wanted = per_scope(reduced, reduced.reduce)
+    assert max(wanted.values()) > 1
+    kept = [ids(folder) for folder in controls(reduced.reduce)]
+    assert [per_scope(reduced, folder) for folder in controls(reduced.reduce)] == [wanted] * 3
+    assert len({tuple(names) for names in [ids(reduced.reduce), *kept]}) == 4
+
+
+def test_every_image_a_control_drops_names_a_kept_one(reduced):
+    for folder in controls(reduced.reduce):
+        kept, dropped = selection.read_kept(folder), selection.read_dropped(folder).to_pylist()
+        assert {row["representative_id"] for row in dropped} <= set(ids(folder))
+        assert all(row["similarity"] >= row["tau"] for row in dropped)
+        assert {row["metric"] for row in dropped} == {"random"}
+        images = archive.read_info(reduced.archive).images
+        assert kept.num_rows + len(dropped) == images == sum(kept["represents"].to_pylist())
+
+
+def test_a_control_is_a_run_that_its_settings_repeat(reduced, run_main, tmp_path):
+    for seed, folder in enumerate(controls(reduced.reduce)):
+        assert run_folder.read_config(folder)["options"] == {"seed": seed}
+        config = ("-c", folder / "config.yaml", "-o", tmp_path / str(seed))
+        assert run_main("reduce", *config)[0] == 0
+        for name in ("kept.parquet", "dropped.parquet", "reduce.json"):
+            assert (tmp_path / str(seed) / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_a_control_is_pretrained_on_like_a_selection(reduced, run_main, tmp_path):
+    chosen = reduced.reduce / "controls" / "random-1"
+    small = ("--epochs", 1, "--image-size", 32, "--batch-size", 16, "--device", "cpu")
+    words = ("pretrain", reduced.archive, "--selection", chosen, *small)
+    assert run_main(*words, "-o", tmp_path / "run")[0] == 0
+    assert weights.read_info(tmp_path / "run" / "export").n_images == len(ids(chosen))
+
+
+def test_the_console_and_the_result_name_them(reduced, run_main, tmp_path):
+    assert "3 random selections of the same size" in reduced.said
+    words = ("reduce", reduced.archive, "--by", "every_n", "--controls", 1, "--json")
+    code, out, _ = run_main(*words, "-o", tmp_path / "one")
+    assert code == 0
+    assert json.loads(out)["controls"] == ["controls/random-0"]
+    assert [folder.name for folder in controls(tmp_path / "one")] == ["random-0"]
+
+
+@pytest.mark.parametrize("more", [("--by", "random"), ("--controls", 0)])
+def test_a_random_selection_needs_no_control_and_none_may_be_asked_for(
+    reduced, run_main, tmp_path, more
+):
+    code, out, _ = run_main("reduce", reduced.archive, *more, "-o", tmp_path / "run")
+    assert code == 0
+    assert "controls" not in out
+    assert not (tmp_path / "run" / "controls").exists()
+
+
+def test_every_n_needs_no_pixels(reduced, tmp_path, monkeypatch):
+    def fail(*_):
+        raise AssertionError("pixels were read")
+
+    monkeypatch.setattr(reduce, "ImageStore", fail)
+    settings = ReduceSettings(
+        archive=reduced.archive, by="every_n", within="series", options={"n": 3}
+    )
+    reduce.run(settings, tmp_path / "run")
+    table = archive.read_images(reduced.archive)
+    by_series: dict[str, list[str]] = {}
+    for row in table.select(["image_id", "series_key"]).to_pylist():
+        by_series.setdefault(row["series_key"], []).append(row["image_id"])
+    assert max(map(len, by_series.values())) > 3
+    assert ids(tmp_path / "run") == [name for names in by_series.values() for name in names[::3]]
+
+
+def test_a_run_killed_among_its_controls_is_finished_by_resume(
+    reduced, run_main, tmp_path, monkeypatch
+):
+    run, real, written = tmp_path / "run", selection.write, []
+
+    def stop(folder, *rest):
+        written.append(folder)
+        if len(written) == 3:  # the second control
+            raise KeyboardInterrupt
+        real(folder, *rest)
+
+    words = ("reduce", reduced.archive, "--preset", "hash6", "-o", run)
+    monkeypatch.setattr(selection, "write", stop)
+    assert run_main(*words)[0] == 130
+    monkeypatch.undo()
+    for folder in (run, run / "controls" / "random-1"):
+        assert run_folder.read_status(folder)["status"] == "interrupted"
+    assert run_main(*words, "--resume")[0] == 0
+    assert run_folder.read_status(run)["status"] == "finished"
+    pairs = zip(controls(run), controls(reduced.reduce), strict=True)
+    for again, first in pairs:
+        assert ids(again) == ids(first)
+        run_folder.require_finished(again, "reduce")
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (("--by", "dhash", "--set", "match=RUN"), 2, "match draws at random, not by dhash"),
+        (("--by", "random", "--set", "match=RUN", "--keep", 0.5), 2, "exclude each other"),
+        (("--by", "random", "--set", "match=GONE"), 4, "no such file"),
+        (("--by", "random", "--set", "match=FEW", "--within", "series"), 2, "keeps nothing of"),
+        (("--by", "random", "--set", "match=OTHER"), 4, "belongs to another archive"),
+        (("--by", "every_n", "--set", "options.n=0"), 2, "greater than or equal to 1"),
+    ],
+)
+def test_what_cannot_be_matched_is_said(reduced, run_main, tmp_path, more, code, message):
+    if "match=FEW" in more:
+        words = ("reduce", reduced.archive, "--within", "archive", "--budget", 2)
+        assert run_main(*words, "-o", tmp_path / "FEW")[0] == 0
+    if "match=OTHER" in more:
+        record = records.read(reduced.reduce / "reduce.json", selection.SCHEMA)
+        (tmp_path / "OTHER").mkdir()
+        other = {**record, "archive_hash": "other"}
+        records.write(tmp_path / "OTHER" / "reduce.json", selection.SCHEMA, other)
+    places = {"match=RUN": f"match={reduced.reduce}"}
+    places |= {f"match={n}": f"match={tmp_path / n}" for n in ("GONE", "FEW", "OTHER")}
+    given = [places.get(word, word) for word in more]
+    found, _, err = run_main("reduce", reduced.archive, *given, "-o", tmp_path / "out")
+    assert (found, message in err) == (code, True), err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wider_scope_may_be_matched(reduced, tmp_path):
+    settings = ReduceSettings(
+        archive=reduced.archive, by="random", match=reduced.reduce, within="patient"
+    )
+    reduce.run(settings, tmp_path / "run")
+    found, wanted = (
+        per_scope(reduced, folder, "patient_key") for folder in (tmp_path / "run", reduced.reduce)
+    )
+    assert found == wanted
+
+
+def test_controls_count_from_zero():
+    with pytest.raises(ValueError, match="greater than or equal to 0"):
+        ReduceSettings(archive="somewhere", controls=-1)
+
+
+def test_a_dry_run_says_what_it_would_take_and_writes_nothing(reduced, run_main, tmp_path):
+    words = ("reduce", reduced.archive, "--within", "archive", "--dry-run", "--json")
+    found = {}
+    for more in ((), ("--keep", 0.5), ("--by", "every_n")):
+        code, out, err = run_main(*words, *more, "-o", tmp_path / "out")
+        assert code == 0, err
+        found[more] = json.loads(out)["cost"]
+    plain, searched, _ = found.values()
+    assert all(cost["seconds"] > 0 and cost["disk_bytes"] > 0 for cost in found.values())
+    assert "at most" in plain["basis"]
+    assert searched["memory_bytes"] >= plain["memory_bytes"] > 0
+    assert list(tmp_path.iterdir()) == []
