@@ -81,6 +81,8 @@ class ArchiveInfo:
     patients: int = 0
     sites: tuple[str, ...] = ()
     targets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # target -> value -> n
+    label_rows: Mapping[str, int] = field(default_factory=dict)  # of the tables that were joined:
+    # table_rows, rows_without_file, files_without_row; empty where there was no table
     hash: str = ""  # sha256 over images.parquet and labels.parquet
 
 

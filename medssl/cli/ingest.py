@@ -37,7 +37,7 @@ def ingest(  # noqa: PLR0913 - one parameter per option
     smoke: options.Smoke = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Read DICOM, NIfTI, PNG and JPEG files into an archive."""
+    """Read DICOM, NIfTI, PNG, JPEG, TIFF and MedMNIST files into an archive."""
     from medssl.config.ingest import IngestSettings
     from medssl.stages import ingest as stage
 
@@ -52,7 +52,7 @@ def ingest(  # noqa: PLR0913 - one parameter per option
     reporter = console.RichReporter()
     if dry_run:
         planned = stage.plan(settings, reporter)
-        console.show("ingest", planned, console.fields(planned), as_json=as_json)
+        console.plan("ingest", planned, planned.cost, out, as_json=as_json)
         return
     result = stage.run(settings, out, reporter)
     shown = asdict(result) | {"problem": _fields(result.problem)}

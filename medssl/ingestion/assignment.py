@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from medssl.artifacts.archive import NO_PATIENT
@@ -32,12 +33,28 @@ class Rules:
         return tuple(rule[4:] for rule in rules if rule.startswith("col:"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Entry:
-    """A readable file and whose it is."""
+@dataclass(frozen=True, slots=True, repr=False)
+class Item:
+    """A readable file, or one image of a container."""
 
     file: SourceFile
     header: Header
+    number: int | None = None  # of the image in its container
+
+    @property
+    def path(self) -> Path:
+        """What a label table may call it by; an image of a container lies as in a folder."""
+        path = self.file.path
+        return path if self.number is None else path / self.header.members[self.number].name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Entry:
+    """A readable file, or one image of a container, and whose it is."""
+
+    file: SourceFile
+    header: Header
+    number: int | None  # of the image in its container; None: the whole file
     row: Mapping[str, str]  # its row in the label table; empty where it has none
     patient_key: str
     study_key: str
@@ -49,8 +66,14 @@ class Entry:
 
     @property
     def own_id(self) -> str:
-        """A name for the file that no other file of the ingest has; never written."""
-        return f"{self.file.source}\0{self.file.relative}"
+        """A name that no other entry of the ingest has; never written."""
+        name = f"{self.file.source}\0{self.file.relative}"
+        return name if self.number is None else f"{name}\0{self.number}"
+
+    @property
+    def frames(self) -> Sequence[int]:
+        """Which frames of the file it is."""
+        return range(len(self.header.frames)) if self.number is None else (self.number,)
 
 
 def check(rules: Rules) -> None:
@@ -69,6 +92,19 @@ def check(rules: Rules) -> None:
             )
 
 
+def items(file: SourceFile, header: Header) -> list[Item]:
+    """Return a file, or the images of a container one by one."""
+    if not header.members:
+        return [Item(file, header)]
+    return [Item(file, header, number) for number in range(len(header.members))]
+
+
+def counted(things: Iterable[Item] | Iterable[Entry]) -> str:
+    """Return what items or entries are called together."""
+    has_container = any(thing.number is not None for thing in things)
+    return "files or images of containers" if has_container else "files"
+
+
 def site_names(
     headers: Iterable[Header], rows: Iterable[Mapping[str, str] | None]
 ) -> dict[str, str]:
@@ -84,11 +120,7 @@ def site_names(
 
 
 def assign(
-    files: Sequence[SourceFile],
-    headers: Sequence[Header],
-    rows: Sequence[Mapping[str, str] | None],
-    rules: Rules,
-    key: SiteKey,
+    items: Sequence[Item], rows: Sequence[Mapping[str, str] | None], rules: Rules, key: SiteKey
 ) -> list[Entry]:
     """Return files with their keys, which do not depend on where the files lie.
 
@@ -96,29 +128,28 @@ def assign(
     file that names no patient belongs to the one its study names, if there is one.
 
     Args:
-        files: Where they are, sorted.
-        headers: What they say of themselves.
+        items: Files and images of containers, sorted by file.
         rows: Their rows in the label table, if they have one.
         rules: Where patient, site and series come from.
         key: The institution's key.
     """
-    names = site_names(headers, rows)
-    contents = _contents(headers)
+    names = site_names([item.header for item in items], rows)
+    contents = _contents(items)
     told = [row or {} for row in rows]
     places = [
-        _series(file, header, row, rules, content)
-        for file, header, row, content in zip(files, headers, told, contents, strict=True)
+        _series(item.file, item.header, row, rules, content)
+        for item, row, content in zip(items, told, contents, strict=True)
     ]
     anchors = _anchors(places, contents)
     entries = []
-    for file, header, row, content, place in zip(
-        files, headers, told, contents, places, strict=True
-    ):
-        site = _site(file, header, row, rules, names) or _tagged_site(header, rules, key)
+    for item, row, content, place in zip(items, told, contents, places, strict=True):
+        header = item.header
+        site = _site(item.file, header, row, rules, names) or _tagged_site(header, rules, key)
         facts = _facts(header.facts, row)
         entry = Entry(
-            file=file,
+            file=item.file,
             header=_in_unit(header, facts),
+            number=item.number,
             row=row,
             patient_key="",
             study_key="",
@@ -132,13 +163,15 @@ def assign(
     return _adopted(entries)
 
 
-def _contents(headers: Iterable[Header]) -> list[str]:
-    """Return a name for each file that no other file of the ingest has."""
+def _contents(items: Iterable[Item]) -> list[str]:
+    """Return a name for each file or image that no other of the ingest has."""
     seen: Counter[str] = Counter()
     names = []
-    for header in headers:
-        told = header.identity
-        name = "\0".join((told.study, told.series, told.image)) if told.has_uid else header.digest
+    for item in items:
+        told = item.header.identity
+        name = "\0".join((told.study, told.series, told.image)) if told.has_uid else ""
+        name = name or item.header.digest
+        name = name if item.number is None else f"{name}\0{item.number}"
         names.append(f"{name}\0{seen[name]}")
         seen[name] += 1
     return names

@@ -1,5 +1,6 @@
 """The rows of the archive's tables, made from what was decoded."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from medssl.ingestion import geometry
@@ -27,26 +28,28 @@ def first_days(entries: Sequence[Entry]) -> dict[str, int]:
 
 
 def image_rows(
-    series: Series,
+    batch: Sequence[Series],
     decoded: Decoded,
     place: Place,
     days: Mapping[str, int],
     seen: set[tuple[str, int, str]],
     key: SiteKey,
 ) -> Iterator[tuple[Row, Slice, Image]]:
-    """Yield the row of `images.parquet` for every image of a series, in stored order.
+    """Yield the row of `images.parquet` for every image of some series, in stored order.
 
     Args:
-        series: The series.
-        decoded: Its images.
+        batch: The series that were decoded together.
+        decoded: Their images.
         place: Where they lie.
         days: See `first_days`.
         seen: Series, position and digest of the images so far; grows. Equal pixels at one position
             of a series are flagged, whichever part of it they are in.
         key: The institution's key.
     """
+    pieces = [(series, piece) for series in batch for piece in series.slices]
+    counts: Counter[str] = Counter()
     for number, image in enumerate(decoded.images):
-        piece = series.slices[image.source]
+        series, piece = pieces[image.source]
         entry = piece.entry
         day, first = _day(entry), days.get(entry.patient_key)
         flags = {*series.flags, *entry.flags, *image.flags}
@@ -62,7 +65,7 @@ def image_rows(
             "study_key": entry.study_key,
             "series_key": series.key,
             "site": entry.site,
-            "slice_index": number,
+            "slice_index": counts[series.key],
             "position_mm": image.position_mm,
             "spacing": None if image.spacing is None else list(image.spacing),
             "affine": image.affine,
@@ -78,6 +81,7 @@ def image_rows(
             "flags": sorted(flags),
             **facts,
         }
+        counts[series.key] += 1
         yield row, piece, image
 
 

@@ -25,6 +25,7 @@ class Code(StrEnum):
     EMPTY_FILE = "EMPTY_FILE"
     UNREADABLE = "UNREADABLE"
     UNSUPPORTED_FORMAT = "UNSUPPORTED_FORMAT"
+    ARRAY_LAYOUT = "ARRAY_LAYOUT"
     BAD_HEADER = "BAD_HEADER"
     NO_DECODER = "NO_DECODER"
     TOO_LARGE = "TOO_LARGE"
@@ -63,13 +64,18 @@ MEANINGS: dict[Code, str] = {
     Code.SKIPPED_DUPLICATE: "A second copy of a DICOM instance, with the same pixels.",
     Code.EMPTY_FILE: "The file has no content.",
     Code.UNREADABLE: "The file, or the folder with all that lies in it, could not be opened.",
-    Code.UNSUPPORTED_FORMAT: "An image or container format that is not read yet (TIFF, ZIP, …).",
+    Code.UNSUPPORTED_FORMAT: "An image or container format that is not read yet (GIF, ZIP, …).",
+    Code.ARRAY_LAYOUT: "NumPy arrays of an unknown layout; read are `train_images`, `val_images` "
+    "and `test_images` of shape (N, H, W) in one `.npz`, as in MedMNIST.",
     Code.BAD_HEADER: "The header is damaged or lacks something essential.",
-    Code.NO_DECODER: "No installed library decodes its transfer syntax (JPEG lossless, video).",
+    Code.NO_DECODER: "No installed library decodes its transfer syntax (JPEG lossless, video); "
+    "`medssl doctor` says what to install.",
     Code.TOO_LARGE: "The header claims more pixels than an image file may have.",
-    Code.UNSUPPORTED_PIXELS: "The pixel type is not read: 1 bit, complex, structured.",
+    Code.UNSUPPORTED_PIXELS: "The pixel type is not read: complex, structured, 1 bit in DICOM, "
+    "16 bits with alpha or colour in PNG.",
     Code.COLOUR: "A colour image; only images with equal channels are read as gray.",
-    Code.MULTI_FRAME: "A DICOM file of several frames, which is not read yet.",
+    Code.MULTI_FRAME: "A DICOM file of several frames, which is not read yet, or a TIFF of several "
+    "pages, which may be anything.",
     Code.MOSAIC: "A Siemens mosaic, many slices tiled into one image, which is not read yet.",
     Code.FOUR_D: "A volume with more than three dimensions (time, direction, channel).",
     Code.NO_ORIENTATION: "A NIfTI file without sform and qform: its orientation is unknown.",
@@ -79,6 +85,12 @@ MEANINGS: dict[Code, str] = {
     Code.TRUNCATED: "The pixels are shorter than the header says.",
     Code.DECODE_FAILED: "The pixels are damaged and could not be decoded.",
     Code.WORKER_DIED: "The process that read it was killed, by a decoder fault or lack of memory.",
+}
+
+
+JPEG_INSTALL = "pip install 'medssl[jpeg-gdcm]'"
+FIXES: dict[Code, str] = {
+    Code.NO_DECODER: f"for JPEG lossless and JPEG of 12 bits: {JPEG_INSTALL}, then ingest again",
 }
 
 

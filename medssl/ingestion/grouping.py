@@ -62,7 +62,7 @@ def gather(entries: Sequence[Entry], key: SiteKey) -> list[Series]:
     for first, *copies in _instances(entries):
         by_series.setdefault((first.patient_key, *first.series_id), []).extend(
             Slice(entry=_labelled(first, copies), number=number, copies=tuple(copies))
-            for number in range(len(first.header.frames))
+            for number in first.frames
         )
     found = [
         series

@@ -4,6 +4,7 @@
 these values shows its content in a traceback or a log, so they have no ``repr``.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -64,6 +65,14 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Member:
+    """One image of a container, of which each stands alone."""
+
+    name: str  # what a label table may call it
+    cells: Mapping[str, str]  # what the container says of it, as a label table would
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Header:
     """All that a reader tells about one file of one or more gray images of equal shape."""
 
@@ -82,12 +91,13 @@ class Header:
     facts: Facts = field(default_factory=Facts)
     kind: tuple[str, ...] = ()  # images of a series that differ in this are not one volume
     flags: tuple[str, ...] = ()
+    members: tuple[Member, ...] = ()  # one per frame of a container; empty for all other files
     digest: str = ""  # of the whole file, where no UID names it
 
     @property
     def is_volume(self) -> bool:
         """Whether the file holds several slices."""
-        return len(self.frames) > 1
+        return len(self.frames) > 1 and not self.members
 
     def looks_like(self, other: "Header") -> bool:
         """Return whether pixels of the two mean the same: shape, scale and range are equal."""

@@ -40,7 +40,7 @@ class Table:
 class Names:
     """What a row may call a file by; empty where the file has no such name."""
 
-    path: Path  # absolute
+    path: Path  # absolute; an image of a container lies as in a folder
     patient: str = ""
     study: str = ""
     series: str = ""
@@ -53,7 +53,7 @@ class Join:
     kind: KeyKind
     column: str
     rows: tuple[Mapping[str, str] | None, ...]  # one per file
-    unmatched: int  # rows of the table that name no file
+    unmatched: tuple[int, ...]  # numbers of the table's rows that name no file
 
     @property
     def n_matched(self) -> int:
@@ -193,9 +193,12 @@ def _joined(
     by_key.pop("", None)
     used = {key for key in found if key is not None}
     merged = {key: _merged(table, by_key[key], targets) for key in by_key if key in used}
-    unmatched = len(table.rows) - sum(len(by_key[key]) for key in used)
+    matched = {number for key in used for number in by_key[key]}
     return Join(
-        kind, column, tuple(None if key is None else merged[key] for key in found), unmatched
+        kind=kind,
+        column=column,
+        rows=tuple(None if key is None else merged[key] for key in found),
+        unmatched=tuple(n for n in range(len(table.rows)) if n not in matched),
     )
 
 

@@ -13,11 +13,12 @@ from medssl.ingestion.readers._contract import Reader
 
 HEAD_BYTES = 1024
 _OTHER_IMAGES = (
-    b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF8", b"BM", b"NRRD0", b"\x89HDF", b"\x93NUMPY",
-    b"CDF\1", b"CDF\2", b"SIMPLE  =", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51",  # netCDF, FITS, J2K
+    b"GIF8", b"BM", b"NRRD0", b"\x89HDF", b"CDF\1", b"CDF\2", b"SIMPLE  =",  # netCDF, FITS
+    b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51",  # JPEG 2000
     b"\x5c\1\0\0", b"\0\0\1\x5c",  # Analyze
     b"PK\3\4", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf",  # what may hold images
 )  # fmt: skip
+_ARRAY = b"\x93NUMPY"
 _TEXT_CONTROLS = frozenset(b"\t\n\r\f\b\x1b")
 
 
@@ -61,6 +62,8 @@ def _digest(path: Path) -> str:
 def _unread(head: bytes) -> Code:
     if not head:
         return Code.EMPTY_FILE
+    if head.startswith(_ARRAY):
+        return Code.ARRAY_LAYOUT
     if head.startswith(_OTHER_IMAGES) or head[4:8] == b"ftyp":
         return Code.UNSUPPORTED_FORMAT
     return Code.SKIPPED_TEXT if _is_text(head) else Code.SKIPPED_OTHER

@@ -1,29 +1,28 @@
 """Look at everything before a pixel is decoded: which files, whose they are, which series."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from medssl.config.ingest import IngestSettings
 from medssl.foundation.errors import UsageError
 from medssl.foundation.reporting import Reporter
-from medssl.ingestion import assignment, discover, grouping, labels, sniff
+from medssl.ingestion import assignment, discover, grouping, joining, sniff
 from medssl.ingestion.assignment import Entry, Rules
 from medssl.ingestion.codes import Code
 from medssl.ingestion.discover import SourceFile
 from medssl.ingestion.grouping import Series
 from medssl.ingestion.header import Header
 from medssl.ingestion.identity import SiteKey
-from medssl.ingestion.labels import Join, Names, Table
+from medssl.ingestion.joining import Joined
 from medssl.ingestion.workers import Workers
 
-TABLE_NAME = "labels.csv"  # joined without being asked where it lies in a source folder
 SMOKE_FILES = 64
 _CHUNK = 32  # headers read per task
 _SNIFFED = frozenset(
     {Code.SKIPPED_TEXT, Code.SKIPPED_OTHER, Code.EMPTY_FILE, Code.UNREADABLE,
-     Code.UNSUPPORTED_FORMAT, Code.SKIPPED_LINK, Code.SKIPPED_SPECIAL}
+     Code.UNSUPPORTED_FORMAT, Code.ARRAY_LAYOUT, Code.SKIPPED_LINK, Code.SKIPPED_SPECIAL}
 )  # fmt: skip
 
 
@@ -44,15 +43,7 @@ class Survey:
     rejects: Mapping[Path, Reject]
     entries: Sequence[Entry]  # readable and accepted
     series: Sequence[Series]
-    targets: tuple[str, ...]
-    settings: IngestSettings  # with the key of the label table as found
-
-
-@dataclass(frozen=True, repr=False)
-class _Labels:
-    rows: Mapping[Path, Mapping[str, str]] = field(default_factory=dict)
-    targets: tuple[str, ...] = ()
-    settings: IngestSettings | None = None
+    joined: Joined  # with the labels
 
 
 def find(settings: IngestSettings, out: Path | None = None) -> list[SourceFile]:
@@ -97,10 +88,9 @@ def look(
     headers, rejects = _headers(files, reporter, workers)
     _tell_about_files(files, reporter)
     readable = [file for file in files if file.path in headers]
-    found = _labels(readable, headers, settings, reporter)
-    rows = [found.rows.get(file.path) for file in readable]
-    told = [headers[file.path] for file in readable]
-    entries = assignment.assign(readable, told, rows, rules, key)
+    items = [item for file in readable for item in assignment.items(file, headers[file.path])]
+    joined = joining.join(items, settings, reporter)
+    entries = assignment.assign(items, joined.rows, rules, key)
     mixed = assignment.mixed_studies(entries)
     rejects |= {
         entry.file.path: Reject("group", Code.MIXED_PATIENTS, entry.patient_key)
@@ -111,14 +101,13 @@ def look(
     series = grouping.gather(accepted, key)
     _tell_what_auto_meant(accepted, rules, reporter)
     _tell_about_patients(accepted, rules, reporter)
-    _tell_about_copies(series, found.targets, reporter)
+    _tell_about_copies(series, joined.targets, reporter)
     return Survey(
         files=files,
         rejects=rejects,
         entries=accepted,
         series=series,
-        targets=found.targets,
-        settings=found.settings or settings,
+        joined=joined,
     )
 
 
@@ -145,105 +134,6 @@ def _stage(code: Code) -> str:
     return "sniff" if code in _SNIFFED else "header"
 
 
-def _labels(
-    readable: Sequence[SourceFile],
-    headers: Mapping[Path, Header],
-    settings: IngestSettings,
-    reporter: Reporter,
-) -> _Labels:
-    rows: dict[Path, Mapping[str, str]] = {}
-    targets: dict[str, None] = {}
-    resolved = settings
-    tables = list(_tables(settings, reporter))
-    _check_columns(settings, [table for table, _ in tables])
-    for table, source in tables:
-        names = labels.targets(table, settings.label, required=source is None)
-        members = [file for file in readable if source is None or file.source == source]
-        is_asked = source is None and not settings.smoke  # which draws files without asking
-        joined = _join(table, members, headers, settings, names, is_asked=is_asked)
-        if joined is None:
-            those = "drawn" if source is None else "beside it"
-            reporter.warn(f"labels: {table.where} names none of the files {those}; not joined")
-            continue
-        _tell_about_labels(joined, table, len(members), names, reporter)
-        targets |= dict.fromkeys(names)
-        rows |= {
-            file.path: row
-            for file, row in zip(members, joined.rows, strict=True)
-            if row is not None
-        }
-        if len(tables) == 1 and names:
-            found = {"key": joined.kind, "key_column": joined.column, "label": names}
-            resolved = settings.model_copy(update=found)
-    return _Labels(rows, tuple(targets), resolved)
-
-
-def _tables(settings: IngestSettings, reporter: Reporter) -> Iterator[tuple[Table, int | None]]:
-    """Yield the label tables, each with the source it belongs to; None for all sources."""
-    if settings.labels is not None:
-        yield labels.read(settings.labels.expanduser()), None
-        return
-    for number, source in enumerate(settings.sources):
-        path = source.expanduser() / TABLE_NAME
-        if path.is_file():
-            reporter.note(f"labels: found {TABLE_NAME} in a source folder; joining it")
-            yield labels.read(path), number
-
-
-def _check_columns(settings: IngestSettings, tables: Sequence[Table]) -> None:
-    """Check that columns the rules name exist in some table."""
-    rules = Rules(settings.patient, settings.site, settings.series)
-    for name in rules.columns:
-        if not tables:
-            raise UsageError(
-                f"col:{name} needs a label table", fix="give the table with --labels FILE"
-            )
-        if not any(name in table.columns for table in tables):
-            labels.require_column(tables[0], name)
-
-
-def _join(
-    table: Table,
-    members: Sequence[SourceFile],
-    headers: Mapping[Path, Header],
-    settings: IngestSettings,
-    targets: Sequence[str],
-    *,
-    is_asked: bool,
-) -> Join | None:
-    names = [
-        Names(
-            path=file.path,
-            patient=headers[file.path].identity.patient,
-            study=headers[file.path].identity.study,
-            series=headers[file.path].identity.series,
-        )
-        for file in members
-    ]
-    joined = labels.join(
-        table, names, kind=settings.key, column=settings.key_column, targets=targets
-    )
-    if joined is None and is_asked and members:
-        raise labels.no_match(table)
-    return joined
-
-
-def _tell_about_labels(
-    joined: Join, table: Table, n_files: int, targets: Sequence[str], reporter: Reporter
-) -> None:
-    reporter.note(
-        f"labels: matched {joined.n_matched} of {n_files} files "
-        f"by {joined.kind} in column {joined.column}"
-    )
-    if joined.unmatched:
-        reporter.note(f"labels: {joined.unmatched} rows of {table.where} name no readable file")
-    if not targets:
-        reporter.note(
-            f"labels: {table.where} has no column {labels.DEFAULT_TARGET!r}, so no label was "
-            f"taken; name one with --label ({', '.join(table.columns)})"
-        )
-
-
 def _tell_about_files(files: Sequence[SourceFile], reporter: Reporter) -> None:
     closed = sum(file.code is Code.UNREADABLE for file in files)
     if closed:
@@ -261,7 +151,8 @@ def _tell_what_auto_meant(entries: Sequence[Entry], rules: Rules, reporter: Repo
     }
     for name, counts in told.items():
         if getattr(rules, name) == "auto" and entries:
-            parts = ", ".join(f"{place} of {n} files" for place, n in sorted(counts.items()))
+            of = assignment.counted(entries)
+            parts = ", ".join(f"{place} of {n} {of}" for place, n in sorted(counts.items()))
             reporter.note(f"{name} auto: {parts}")
 
 
@@ -269,8 +160,8 @@ def _tell_about_patients(entries: Sequence[Entry], rules: Rules, reporter: Repor
     unnamed = sum("no_patient" in entry.flags for entry in entries)
     if unnamed:
         reporter.warn(
-            f"patients: {unnamed} of {len(entries)} files name no patient; each study or loose "
-            "file of them counts as a patient of its own"
+            f"patients: {unnamed} of {len(entries)} {assignment.counted(entries)} name no "
+            "patient; each study or loose image of them counts as a patient of its own"
         )
     shared = assignment.shared_ids(entries) if rules.scope == "key" else 0
     if shared:

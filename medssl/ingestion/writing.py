@@ -1,9 +1,11 @@
 """Decode all series and write their pixels; gather the rows of the tables meanwhile."""
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from medssl.artifacts import tables
@@ -17,8 +19,11 @@ from medssl.ingestion.identity import SiteKey
 from medssl.ingestion.survey import Reject, Survey
 from medssl.ingestion.workers import WorkerDied, Workers
 
+Batch = tuple[Series, ...]  # what is decoded together: one series, or those of one container
+
 _BATCH = 8192  # rows turned into a table at a time
 _CHUNK = 32  # images decoded per task, where series are short
+_TRIAL = 16  # series decoded to say how long all of them take
 
 
 @dataclass(kw_only=True, repr=False)
@@ -41,8 +46,8 @@ class Written:
         return pa.concat_tables([*self.label_tables, LABELS.empty_table()])
 
 
-def order(series: Iterable[Series], size: int | None) -> list[tuple[Series, Job]]:
-    """Return what to decode, images of one dtype and shape side by side.
+def order(series: Iterable[Series], size: int | None) -> list[tuple[Batch, Job]]:
+    """Return what to decode together, images of one dtype and shape side by side.
 
     Args:
         series: All series.
@@ -53,7 +58,7 @@ def order(series: Iterable[Series], size: int | None) -> list[tuple[Series, Job]
         (max(one.first.header.rows, one.first.header.columns) for one in series), default=0
     )
     side = None if size is None else min(size, largest)
-    jobs = [(one, _job(one, side, size)) for one in series]
+    jobs = [(batch, _job(batch, side, size)) for batch in _batches(series)]
     return sorted(jobs, key=lambda pair: (pair[1].dtype, shape(pair[1])))
 
 
@@ -61,6 +66,21 @@ def shape(job: Job) -> tuple[int, int]:
     """Return rows and columns of the images a job yields, padding included."""
     header = job.sources[0].header
     return (job.side, job.side) if job.side else (header.rows, header.columns)
+
+
+def seconds(jobs: Sequence[Job], workers: Workers) -> tuple[float, int]:
+    """Return how long decoding takes, judged from a few jobs spread over all, and how many these.
+
+    Args:
+        jobs: All of them.
+        workers: Where they would be decoded.
+    """
+    few = [jobs[k] for k in np.unique(np.linspace(0, len(jobs) - 1, _TRIAL).astype(int))]
+    started = time.perf_counter()
+    decoded = workers.run(decoding.decode, few, chunk=1)
+    timed = sum(len(job.sources) for job, _ in zip(few, decoded, strict=True))
+    pace = (time.perf_counter() - started) / timed
+    return pace * sum(len(job.sources) for job in jobs), len(few)
 
 
 def write(
@@ -77,7 +97,7 @@ def write(
         reporter: Where progress goes.
         workers: Where series are decoded.
     """
-    size = survey.settings.size
+    size = survey.joined.settings.size
     jobs = order(survey.series, None if size == "keep" else size)
     written = Written(rejects=dict(survey.rejects))
     days = catalogue.first_days(survey.entries)
@@ -85,11 +105,11 @@ def write(
     image_rows: list[catalogue.Row] = []
     label_rows: list[catalogue.Row] = []
     decoded = _decoded(jobs, written, reporter, workers)
-    for series, images, place in shards.pack(archive, decoded):
-        for row, piece, image in catalogue.image_rows(series, images, place, days, seen, key):
+    for batch, images, place in shards.pack(archive, decoded):
+        for row, piece, image in catalogue.image_rows(batch, images, place, days, seen, key):
             image_id = str(row["image_id"])
             image_rows.append(row)
-            label_rows.extend(catalogue.label_rows(image_id, piece.entry, survey.targets))
+            label_rows.extend(catalogue.label_rows(image_id, piece.entry, survey.joined.targets))
             written.images_of.setdefault(image.path, []).append((image_id, piece.number))
         if len(image_rows) >= _BATCH:
             _flush(written, image_rows, label_rows)
@@ -98,28 +118,39 @@ def write(
 
 
 def _decoded(
-    jobs: Sequence[tuple[Series, Job]], written: Written, reporter: Reporter, workers: Workers
-) -> Iterator[tuple[Series, Decoded]]:
+    jobs: Sequence[tuple[Batch, Job]], written: Written, reporter: Reporter, workers: Workers
+) -> Iterator[tuple[Batch, Decoded]]:
     """Yield the series that have at least one image, and note what was rejected."""
     n_images = sum(len(job.sources) for _, job in jobs)
     chunk = max(1, _CHUNK * len(jobs) // max(1, n_images))
     todo = [job for _, job in jobs]
     results = workers.run(decoding.decode, todo, chunk=chunk)
     tracked = reporter.track(results, task="decoding", total=len(jobs), unit="series")
-    for (series, job), result in zip(jobs, tracked, strict=True):
+    for (batch, job), result in zip(jobs, tracked, strict=True):
         if isinstance(result, WorkerDied):
             rejected = dict.fromkeys(_paths(job), Code.WORKER_DIED)
         else:
             rejected = dict(result.rejected)
-        patient = series.first.patient_key
+        patients = {series.first.patient_key for series in batch}
+        patient = patients.pop() if len(patients) == 1 else None
         written.rejects |= {
             path: Reject("decode", code, patient) for path, code in rejected.items()
         }
         if not isinstance(result, WorkerDied) and result.images:
-            yield series, result
+            yield batch, result
 
 
-def _job(series: Series, side: int | None, largest: int | None) -> Job:
+def _batches(series: Iterable[Series]) -> list[Batch]:
+    """Return each series alone, but those of one container together: it is read only once."""
+    found: dict[object, list[Series]] = {}
+    for one in series:
+        files = {piece.entry.file.path for piece in one.slices if piece.entry.number is not None}
+        name = files.pop() if len(files) == 1 else one.key
+        found.setdefault(name, []).append(one)
+    return [tuple(batch) for batch in found.values()]
+
+
+def _job(batch: Batch, side: int | None, largest: int | None) -> Job:
     sources = tuple(
         Source(
             path=piece.entry.file.path,
@@ -127,6 +158,7 @@ def _job(series: Series, side: int | None, largest: int | None) -> Job:
             number=piece.number,
             copies=tuple((copy.file.path, copy.header) for copy in piece.copies),
         )
+        for series in batch
         for piece in series.slices
     )
     dtype = intensity.policy([source.header for source in sources]).dtype

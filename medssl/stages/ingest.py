@@ -1,12 +1,13 @@
-"""`medssl ingest`: from a folder of DICOM, NIfTI, PNG and JPEG files to an archive.
+"""`medssl ingest`: from a folder of DICOM, NIfTI, picture and NumPy files to an archive.
 
 Every file found is either in the archive or in the quarantine table with a code. Nothing that tells
 who a patient is leaves the archive's `private/` folder.
 """
 
 import secrets
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,22 +18,26 @@ import yaml
 
 from medssl import __version__
 from medssl.artifacts import archive as formats
-from medssl.artifacts import quarantine, source_paths, tables
+from medssl.artifacts import quarantine, source_paths, tables, unmatched_labels
 from medssl.artifacts.archive import ArchiveInfo
 from medssl.config.ingest import IngestSettings
 from medssl.config.settings import relative_to, to_plain
 from medssl.foundation import files
+from medssl.foundation.cost import Cost, peak_memory
 from medssl.foundation.errors import DataError, PartialResult, UsageError
 from medssl.foundation.reporting import Recording, Reporter, Silent, Tee
 from medssl.ingestion import identity, survey, writing
 from medssl.ingestion import workers as processes
-from medssl.ingestion.codes import MEANINGS, Code
+from medssl.ingestion.codes import FIXES, MEANINGS, Code
+from medssl.ingestion.decoding import Job
 from medssl.ingestion.discover import SourceFile
 from medssl.ingestion.identity import SiteKey
+from medssl.ingestion.joining import Joined
 from medssl.ingestion.survey import Reject, Survey
 from medssl.ingestion.workers import Workers
 from medssl.ingestion.writing import Written
 
+_ROW_BYTES = 1000  # of the tables, per image
 VOLUME_SLICES = 4  # fewer slices with positions are not counted as a volume
 
 
@@ -67,9 +72,9 @@ class IngestPlan:
     images: int
     series: int
     patients: int
-    n_bytes: int  # of pixels on disk
     settings: IngestSettings  # with the key of the label table as found
     notes: tuple[str, ...]
+    cost: Cost
 
 
 def run(
@@ -107,8 +112,10 @@ def run(
             private = source_paths.folder(out)
         written = writing.write(out, seen, key, reporter, pool)
     _require_images(written.images.num_rows, written.rejects)
-    spatial_dims = _spatial_dims(seen.settings, written, reporter)
+    spatial_dims = _spatial_dims(seen.joined.settings, written, reporter)
     info = _write_tables(out, seen, written, key, spatial_dims)
+    _write_unmatched(out, seen.joined, reporter)
+    _tell_fixes(info, reporter)
     _write_private(private, seen, info, record)
     formats.write_info(out, info)
     return IngestResult(
@@ -123,7 +130,7 @@ def run(
 def plan(
     settings: IngestSettings, reporter: Reporter | None = None, *, workers: int | None = None
 ) -> IngestPlan:
-    """Say what `run` would do, from headers alone; writes nothing and makes no key.
+    """Say what `run` would do, from headers and a few decoded series; writes nothing, makes no key.
 
     Raises:
         UsageError: A source is missing or a setting is wrong.
@@ -133,24 +140,39 @@ def plan(
     reporter = Tee(reporter or Silent(), record)
     found = survey.find(settings)
     key = identity.load(_key_path(settings)) or SiteKey(secrets.token_bytes(identity.KEY_BYTES))
+    started = time.perf_counter()
     with Workers(processes.count(workers, len(found))) as pool:
         seen = survey.look(found, settings, key, reporter, pool)
-    jobs = [job for _, job in writing.order(seen.series, _size(settings))]
-    kinds = Counter(entry.header.reader for entry in seen.entries)
+        looking = time.perf_counter() - started
+        jobs = [job for _, job in writing.order(seen.series, _size(settings))]
+        decoding, timed = writing.seconds(jobs, pool) if jobs else (0.0, 0)
+    readers = {entry.file.path: entry.header.reader for entry in seen.entries}
+    kinds = Counter(readers.values())
     kinds.update(reject.code.value for reject in seen.rejects.values())
     return IngestPlan(
         files_found=len(found),
         kinds=dict(sorted(kinds.items())),
         images=sum(len(job.sources) for job in jobs),
-        series=len(jobs),
+        series=len(seen.series),
         patients=len({entry.patient_key for entry in seen.entries}),
-        n_bytes=sum(
-            len(job.sources) * int(np.prod(writing.shape(job))) * np.dtype(job.dtype).itemsize
-            for job in jobs
-        ),
-        settings=seen.settings,
+        settings=seen.joined.settings,
         notes=(*record.notes, *record.warnings),
+        cost=Cost(
+            seconds=looking + decoding,
+            disk_bytes=_bytes(jobs),
+            memory_bytes=peak_memory(),
+            basis=f"all headers and {timed} of {len(jobs)} series",
+        ),
     )
+
+
+def _bytes(jobs: Sequence[Job]) -> int:
+    """Return the size of the pixels and the tables on disk."""
+    pixels = sum(
+        len(job.sources) * int(np.prod(writing.shape(job))) * np.dtype(job.dtype).itemsize
+        for job in jobs
+    )
+    return pixels + _ROW_BYTES * sum(len(job.sources) for job in jobs)
 
 
 def _check_output(out: Path) -> None:
@@ -168,7 +190,9 @@ def _require_images(count: int, rejects: Mapping[Path, Reject]) -> None:
     has_died = any(reject.code is Code.WORKER_DIED for reject in rejects.values())
     raise DataError(
         f"none of the {len(rejects)} files could be ingested ({told or 'the folder is empty'})",
-        fix="" if has_died else "give a folder with DICOM, NIfTI, PNG or JPEG files",
+        fix=""
+        if has_died
+        else "give a folder with DICOM, NIfTI, PNG, JPEG, TIFF or MedMNIST files",
     )
 
 
@@ -188,7 +212,7 @@ def _write_tables(
     ]
     quarantine.write(out, tables.build(rows, quarantine.QUARANTINE))
     source_paths.write(out, tables.build(_path_rows(seen, written, ids), source_paths.PATHS))
-    size = _size(seen.settings)
+    size = _size(seen.joined.settings)
     return ArchiveInfo(
         medssl=__version__,
         size=size,
@@ -203,6 +227,7 @@ def _write_tables(
         patients=pc.count_distinct(images["patient_key"]).as_py(),
         sites=tuple(sorted(name for name in images["site"].unique().to_pylist() if name)),
         targets=_target_counts(written),
+        label_rows=_label_rows(seen.joined),
         hash=formats.content_hash(out),
     )
 
@@ -215,9 +240,47 @@ def _path_rows(seen: Survey, written: Written, ids: Mapping[Path, str]) -> list[
     ]
 
 
+def _label_rows(joined: Joined) -> dict[str, int]:
+    if not joined.n_table_rows:
+        return {}
+    n_files = sum(left.path is not None for left in joined.unmatched)
+    return {
+        "table_rows": joined.n_table_rows,
+        "rows_without_file": len(joined.unmatched) - n_files,
+        "files_without_row": n_files,
+    }
+
+
+def _write_unmatched(out: Path, joined: Joined, reporter: Reporter) -> None:
+    """Write what labels and files have not in common, if there is anything."""
+    if not joined.unmatched:
+        return
+    rows: list[dict[str, object]] = [
+        {
+            "table": None if left.table is None else _as_text(left.table),
+            "line": left.line,
+            "key": left.key,
+            "path": None if left.path is None else _as_text(left.path),
+        }
+        for left in joined.unmatched
+    ]
+    unmatched_labels.write(out, tables.build(rows, unmatched_labels.UNMATCHED))
+    counts = _label_rows(joined)
+    reporter.note(
+        f"labels: private/{unmatched_labels.NAME} lists {counts['rows_without_file']} rows without "
+        f"a file and {counts['files_without_row']} files without a row"
+    )
+
+
+def _tell_fixes(info: ArchiveInfo, reporter: Reporter) -> None:
+    for code, fix in FIXES.items():
+        if (n := info.quarantined.get(code.value, 0)) > 0:
+            reporter.warn(f"{code.value}: {n} files; {fix}")
+
+
 def _write_private(private: Path, seen: Survey, info: ArchiveInfo, record: Recording) -> None:
     """Write the settings with their paths, and what was said; both stay in `private/`."""
-    resolved = seen.settings.model_copy(update={"spatial_dims": info.spatial_dims})
+    resolved = seen.joined.settings.model_copy(update={"spatial_dims": info.spatial_dims})
     plain = relative_to(private, to_plain(resolved))
     now = datetime.now(UTC).isoformat(timespec="seconds")
     lines = [*record.notes, *(f"warning: {text}" for text in record.warnings)]

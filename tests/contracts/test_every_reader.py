@@ -38,7 +38,21 @@ def _picture(folder: Path) -> Path:
     return folder / "picture"
 
 
-SAMPLES = {"dicom": _dicom, "nifti": _nifti, "picture": _picture}
+def _npz(folder: Path) -> Path:
+    rng = np.random.default_rng(0)
+    arrays = {
+        f"{split}_{name}": array
+        for split in ("train", "test")
+        for name, array in (
+            ("images", rng.integers(0, 255, (3, 7, 6), dtype=np.uint8)),
+            ("labels", rng.integers(0, 2, (3, 1), dtype=np.uint8)),
+        )
+    }
+    np.savez_compressed(folder / "a.npz", **arrays)
+    return (folder / "a.npz").rename(folder / "npz")
+
+
+SAMPLES = {"dicom": _dicom, "nifti": _nifti, "npz": _npz, "picture": _picture}
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ PHANTOM_SETTINGS = {"size": 24, "max_rejects": 0.0, "label": ("finding",)}
 ARCHIVE_FILES = {
     "archive.json", "images.parquet", "labels.parquet", "quarantine.parquet", "pixels",
     "private", "private/paths.parquet", "private/config.yaml", "private/log.txt",
+    "private/unmatched_labels.parquet",
 }  # fmt: skip
 
 
@@ -245,7 +246,11 @@ class TestPhantoms:
             pixels.read(ingested.out, shard).nbytes
             for shard in {row["shard"] for row in ingested.images()}
         )
-        assert size <= planned.n_bytes <= 1.5 * size
+        taken = sum(f.stat().st_size for f in ingested.out.rglob("*") if f.is_file())
+        assert size <= planned.cost.disk_bytes
+        assert planned.cost.disk_bytes == pytest.approx(taken, rel=0.5)
+        assert planned.cost.seconds > 0
+        assert planned.cost.basis.startswith("all headers and 16 of ")
 
 
 class TestSameBytes:

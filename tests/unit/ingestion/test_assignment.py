@@ -5,7 +5,7 @@ import pytest
 
 from medssl.foundation.errors import UsageError
 from medssl.ingestion import assignment
-from medssl.ingestion.assignment import Rules
+from medssl.ingestion.assignment import Item, Rules
 from medssl.ingestion.discover import SourceFile
 from medssl.ingestion.header import Facts, Frame, Header, Identity
 from medssl.ingestion.identity import SiteKey
@@ -28,7 +28,8 @@ def made(name="a/a.dcm", row=None, frames=1, **more):
 
 def assign_all(*parts, rules=None):
     files, headers, rows = zip(*parts, strict=True)
-    return assignment.assign(files, headers, rows, rules or Rules(), KEY)
+    items = [Item(file, header) for file, header in zip(files, headers, strict=True)]
+    return assignment.assign(items, rows, rules or Rules(), KEY)
 
 
 def assign(*args, rules=None, **more):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medssl.ingestion import assignment, geometry, grouping
-from medssl.ingestion.assignment import Rules
+from medssl.ingestion.assignment import Item, Rules
 from medssl.ingestion.discover import SourceFile
 from medssl.ingestion.geometry import Plane
 from medssl.ingestion.header import Frame, Header, Identity
@@ -32,7 +32,8 @@ def entry(name, origin=None, axes=AXIAL, *, row=None, uid="", **more):
 def assign(parts, rules):
     names, headers, rows = zip(*parts, strict=True)
     files = [SourceFile(path=Path("/d") / name, source=0, relative=name) for name in names]
-    return assignment.assign(files, headers, rows, rules, KEY)
+    items = [Item(file, header) for file, header in zip(files, headers, strict=True)]
+    return assignment.assign(items, rows, rules, KEY)
 
 
 def order(series):

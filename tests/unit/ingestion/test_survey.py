@@ -42,8 +42,8 @@ def test_every_source_has_its_own_table(tmp_path):
     assert {name: row["label"] for name, row in rows_of(found).items()} == {
         "a.png": "yes", "b.png": "no",
     }  # fmt: skip
-    assert found.targets == ("label",)
-    assert found.settings.labels is None
+    assert found.joined.targets == ("label",)
+    assert found.joined.settings.labels is None
     assert len([note for note in reporter.notes if "matched 1 of 1 files" in note]) == 2
 
 
@@ -59,21 +59,35 @@ def test_a_table_nobody_asked_for_needs_no_label_and_says_how_to_name_one(tmp_pa
     picture(tmp_path / "a.png")
     (tmp_path / "labels.csv").write_text("image,grade,site\na.png,2,north\n")
     found, reporter = look(tmp_path)
-    assert found.targets == ()
+    assert found.joined.targets == ()
     assert found.entries[0].site == "north"
     assert any("--label (image, grade, site)" in note for note in reporter.notes)
     found, _ = look(tmp_path, label=("grade",))
-    assert found.targets == ("grade",)
-    assert found.settings.labels is None  # a table beside the files stays theirs
+    assert found.joined.targets == ("grade",)
+    assert found.joined.settings.labels is None  # a table beside the files stays theirs
     with pytest.raises(DataError, match=r"no column 'grad'"):
         look(tmp_path, label=("grad",))
 
 
-def test_rows_that_name_no_file_are_counted(tmp_path):
-    picture(tmp_path / "a.png")
-    (tmp_path / "labels.csv").write_text("image,label\na.png,1\nb.png,1\nc.png,0\n")
-    _, reporter = look(tmp_path)
-    assert "labels: 2 rows of labels.csv name no readable file" in reporter.notes
+@pytest.mark.parametrize(("n_left", "is_many"), [(1, False), (2, True)])
+def test_rows_that_name_no_file_are_listed_and_many_of_them_are_a_warning(
+    tmp_path, n_left, is_many
+):
+    for number in range(10):
+        picture(tmp_path / "in" / f"{number}.png")
+    names = [*(f"in/{n}.png" for n in range(1, 10)), *(f"gone {n}" for n in range(n_left))]
+    (tmp_path / "labels.csv").write_text("image,label\n" + "".join(f"{n},1\n" for n in names))
+    found, reporter = look(tmp_path)
+    told = f"labels: {n_left} of {9 + n_left} rows of labels.csv name no readable file"
+    assert (told in reporter.notes) is not is_many
+    assert any(text.startswith(f"{told}; is 'image' the right") for text in reporter.warnings) is (
+        is_many
+    )
+    left = found.joined.unmatched
+    rows = [(one.line, one.key, one.table) for one in left if one.path is None]
+    table = (tmp_path / "labels.csv").resolve()
+    assert rows == [(11 + n, f"gone {n}", table) for n in range(n_left)]
+    assert [one.path.name for one in left if one.path is not None] == ["0.png"]
 
 
 def test_a_smoke_run_may_draw_files_without_a_row(tmp_path):
@@ -83,10 +97,10 @@ def test_a_smoke_run_may_draw_files_without_a_row(tmp_path):
     (tmp_path / "table.csv").write_text(f"image,label\n{last},1\n")
     found, reporter = look(tmp_path / "in", labels=tmp_path / "table.csv", smoke=True)
     assert len(found.entries) == survey.SMOKE_FILES
-    assert found.targets == ()
+    assert found.joined.targets == ()
     assert "labels: table.csv names none of the files drawn; not joined" in reporter.warnings
     found, _ = look(tmp_path / "in", labels=tmp_path / "table.csv")
-    assert found.targets == ("label",)
+    assert found.joined.targets == ("label",)
 
 
 def test_what_auto_means_is_told(write_dicom, tmp_path):
