@@ -43,6 +43,12 @@ class RunLog:
         """Append one line to `metrics.jsonl`."""
         self._append("metrics.jsonl", json.dumps({"step": step, **values}))
 
+    def history(self) -> list[dict[str, Any]]:
+        """Return the lines of `metrics.jsonl` so far; one a kill has cut short is left out."""
+        path = self.folder / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
     def note(self, text: str) -> None:
         """Append one dated line to `log.txt`."""
         self._append("log.txt", f"{_now()} {text}")
@@ -55,9 +61,8 @@ class RunLog:
         """Drop the metrics a killed process wrote after its last checkpoint."""
         path = self.folder / "metrics.jsonl"
         if path.is_file():
-            whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
-            kept = [line for line in whole if json.loads(line)["step"] <= step]
-            files.write_text(path, "".join(f"{line}\n" for line in kept))
+            kept = [point for point in self.history() if point["step"] <= step]
+            files.write_text(path, "".join(f"{json.dumps(point)}\n" for point in kept))
 
     def _append(self, name: str, line: str) -> None:
         path = self.folder / name

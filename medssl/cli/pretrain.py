@@ -28,6 +28,9 @@ def pretrain(  # noqa: PLR0913 - one parameter per option
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the images.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, help="Images per step.")] = None,
     image_size: Annotated[int | None, typer.Option(min=16, help="Side of a view, px.")] = None,
+    validation: Annotated[
+        float | None, typer.Option(help="Share of patients to watch, never to train on; below 0.5.")
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="auto, 32, bf16 or 16.")] = None,
     seed: Annotated[int | None, typer.Option(help="Decides everything that is drawn.")] = None,
     device: options.Device = "auto",
@@ -44,22 +47,27 @@ def pretrain(  # noqa: PLR0913 - one parameter per option
     flags = {
         "archive": archive, "selection": selection, "method": method, "encoder": encoder,
         "init_from": init_from, "allow_partial": allow_partial, "epochs": epochs,
-        "batch_size": batch_size, "image_size": image_size, "precision": precision, "seed": seed,
-        "smoke": smoke,
+        "batch_size": batch_size, "image_size": image_size, "validation": validation,
+        "precision": precision, "seed": seed, "smoke": smoke,
     }  # fmt: skip
     settings = options.settings(PretrainSettings, "pretrain", flags, files=config, sets=sets)
     from medssl.stages import pretrain as stage  # torch loads here: --help stays fast
 
+    folder = options.run_folder(out, "pretrain")
     if dry_run:
         planned = stage.plan(settings, device=device)
-        console.show("pretrain", planned, console.fields(planned), as_json=as_json)
+        needed = stage.cost(settings, device=device)
+        console.plan("pretrain", planned, needed, folder, as_json=as_json)
         return
-    folder = options.run_folder(out, "pretrain")
     result = stage.run(settings, folder, console.RichReporter(), device=device, resume=resume)
+    before = {name: f" ({value:.3g} before)" for name, value in result.measured_before.items()}
+    measured = (f"{name} {v:.3g}{before.get(name, '')}" for name, v in result.measured.items())
     rows = [
         ("trained", f"{result.method} on {result.encoder}, {result.n_images} images"),
         ("length", f"{result.epochs} epochs, {result.steps} steps"),
         ("losses", "  ".join(f"{name} {value:.4g}" for name, value in result.losses.items())),
+        ("measured", "  ".join(measured)),
+        ("progress", result.progress),
         ("encoder", folder / "export" / "encoder.safetensors"),
     ]
     following = ["medssl", "finetune", str(settings.archive), "--init-from", str(folder)]

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -18,6 +18,9 @@ from medssl.config.training import (
     Side,
     Views,
 )
+
+_SMALL_ARCHIVE = 40  # patients: below, all of them are needed for training
+_Share = Annotated[float, Field(ge=0, lt=0.5)]
 
 
 class PretrainOptim(Optim):
@@ -45,17 +48,37 @@ class PretrainSettings(Settings):
     optim: PretrainOptim = PretrainOptim()
     intensity: Intensity = Intensity()
     views: Views = Views()
+    validation: _Share | Auto = "auto"  # share of the patients to watch and never train on
+    monitor_every: AtLeast1 | Auto = "auto"  # epochs; the features are measured, see metrics.jsonl
     checkpoint_every: int = Field(default=1, ge=1)  # epochs
     smoke: bool = False  # two steps, to try the whole path
+
+
+def resolve_validation(
+    settings: PretrainSettings, n_patients: int
+) -> tuple[PretrainSettings, list[str]]:
+    """Return the settings with the share of patients to hold out, and the reason if it was `auto`.
+
+    It comes before `resolve`: how many images are trained on depends on it.
+
+    Args:
+        settings: As the user gave them.
+        n_patients: Patients of the whole archive, whatever selection is trained on.
+    """
+    if settings.validation != "auto":
+        return settings, []
+    share = 0.1 if n_patients >= _SMALL_ARCHIVE else 0.0
+    reason = f"validation {share:g} (auto: {n_patients} patients; none below {_SMALL_ARCHIVE})"
+    return settings.model_copy(update={"validation": share}), [reason]
 
 
 def resolve(
     settings: PretrainSettings, *, n_images: int, side: int, gpu: bool
 ) -> tuple[PretrainSettings, list[str]]:
-    """Return the settings with every `auto` replaced, and a reason for each.
+    """Return the settings with every other `auto` replaced, and a reason for each.
 
     Args:
-        settings: As the user gave them.
+        settings: As the user gave them, but for `resolve_validation`.
         n_images: Images to pretrain on.
         side: Longest side of the stored images, px.
         gpu: Whether a GPU will be used.
@@ -66,14 +89,17 @@ def resolve(
         batch = settings.batch_size
     steps = max(1, n_images // batch)  # per epoch
     budget = 20_000 if gpu else 1_000
+    epochs = min(800, max(20, math.ceil(budget / steps)))
+    every = math.ceil((epochs if settings.epochs == "auto" else settings.epochs) / 10)
     lr = float(f"{1e-3 * math.sqrt(batch / 256):.2g}")
     found: dict[str, tuple[Any, str]] = {
         "method": ("vicreg", "works at small batches and needs no negatives"),
         "encoder": ("resnet18", "small enough for a small archive"),
         "batch_size": (batch, f"{where}, {n_images} images"),
-        "epochs": (min(800, max(20, math.ceil(budget / steps))), f"about {budget} steps {where}"),
+        "epochs": (epochs, f"about {budget} steps {where}"),
         "image_size": (min(side, 224 if gpu else 64), f"{where}, images stored at {side} px"),
         "precision": ("bf16" if gpu else "32", where),
+        "monitor_every": (every, "about ten times in the run"),
     }
     update = {k: v for k, (v, _) in found.items() if getattr(settings, k) == "auto"}
     reasons = [f"{k} {v} (auto: {found[k][1]})" for k, v in update.items()]

@@ -10,14 +10,17 @@ import torch
 from medssl import __version__, methods
 from medssl.artifacts import archive, run_folder, selection, weights
 from medssl.config.loading import decode
-from medssl.config.pretrain import PretrainSettings, resolve
+from medssl.config.pretrain import PretrainSettings, resolve, resolve_validation
 from medssl.data.batches import TrainingBatches
 from medssl.data.store import ImageStore
 from medssl.foundation import files, plugins, seeding
-from medssl.foundation.errors import ArtifactError, DataError
+from medssl.foundation.cost import Cost
+from medssl.foundation.errors import DataError
 from medssl.foundation.reporting import Reporter, Silent, Tee
 from medssl.models.weights import to_arrays
-from medssl.training import encoders, runtime, ssl
+from medssl.reporting.progress import ProgressFigure
+from medssl.training import encoders, held_out, monitors, runtime, spread, ssl
+from medssl.training.held_out import Parts
 
 _SMOKE_BATCH = 8
 _SMOKE_STEPS = 2
@@ -30,10 +33,14 @@ class PretrainResult:
     folder: Path
     method: str
     encoder: str
-    n_images: int
+    n_images: int  # trained on
+    n_validation_patients: int  # held out and watched
     epochs: int
     steps: int
     losses: dict[str, float]  # the last ones logged
+    measured: dict[str, float]  # by the monitors at the end, by their names in metrics.jsonl
+    measured_before: dict[str, float]  # the same of the weights it started from
+    progress: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +49,10 @@ class PretrainPlan:
 
     settings: PretrainSettings  # every auto replaced
     notes: tuple[str, ...]  # and why
-    n_images: int
+    n_images: int  # trained on
     n_patients: int
+    n_validation_images: int  # watched only
+    n_validation_patients: int
     steps_per_epoch: int
 
 
@@ -55,27 +64,43 @@ def plan(settings: PretrainSettings, *, device: str = "auto") -> PretrainPlan:
         DataError: There are too few images.
         ArtifactError: Archive, selection or weights are missing or do not fit.
     """
-    table = _read(settings)
-    store = ImageStore(settings.archive, table)
+    patients = archive.read_info(settings.archive).patients
+    settings, held = resolve_validation(settings, patients)
+    parts = _read(settings)
+    n_images = parts.train.num_rows
+    if n_images < 2:
+        raise DataError(
+            f"{n_images} images are too few to pretrain on", where=str(settings.archive)
+        )
+    side = ImageStore(settings.archive, parts.train).side
     if settings.smoke:
         settings = settings.model_copy(update={"batch_size": _SMOKE_BATCH, "epochs": 1})
-    settings, reasons = resolve(
-        settings, n_images=table.num_rows, side=store.side, gpu=runtime.gpu_wanted(device)
-    )
+    gpu = runtime.gpu_wanted(device)
+    settings, reasons = resolve(settings, n_images=n_images, side=side, gpu=gpu)
     method = plugins.load(methods, settings.method)
     decode(method.Config, settings.method_options, where="method_options")
-    _encoder(settings)
-    if table.num_rows < 2:
-        raise DataError(
-            f"{table.num_rows} images are too few to pretrain on", where=str(settings.archive)
-        )
+    _, source, _ = _encoder(settings)
+    watch = monitors.choose(settings, parts)
+    notes = (*_trial(settings), *held, *reasons, *_held_out(settings, parts, source), *watch.notes)
     return PretrainPlan(
         settings=settings,
-        notes=(*_trial(settings), *reasons),
-        n_images=table.num_rows,
-        n_patients=len(set(table["patient_key"].to_pylist())),
-        steps_per_epoch=max(1, table.num_rows // int(settings.batch_size)),
+        notes=notes,
+        n_images=n_images,
+        n_patients=parts.n_patients,
+        n_validation_images=parts.validation.num_rows,
+        n_validation_patients=parts.n_validation_patients,
+        steps_per_epoch=max(1, n_images // int(settings.batch_size)),
     )
+
+
+def cost(settings: PretrainSettings, *, device: str = "auto") -> Cost:
+    """Return what the run would take, from a few of its steps; writes nothing."""
+    settings = plan(settings, device=device).settings
+    started = runtime.start(device, settings.precision)
+    encoder, _, _ = _encoder(settings)
+    method = _method(settings, encoder)
+    images = _images(started, settings, _read(settings), method.n_views)  # type: ignore[arg-type]
+    return ssl.cost(started, settings, method, images)
 
 
 def run(
@@ -98,68 +123,108 @@ def run(
     Raises:
         UsageError: A setting is wrong, or ``out`` is in use.
         ArtifactError: Archive, selection, weights or checkpoint are missing or do not fit.
-        TrainingError: The loss is not finite.
+        TrainingError: The loss is not finite, or the features have collapsed.
     """
     planned = plan(settings, device=device)
     settings = planned.settings
     started = runtime.start(device, settings.precision)
-    table, info = _read(settings), archive.read_info(settings.archive)
+    parts, info = _read(settings), archive.read_info(settings.archive)
     encoder, source, match = _encoder(settings)
-    plugin = plugins.load(methods, settings.method)
-    config = decode(plugin.Config, settings.method_options, where="method_options")
     with run_folder.create(
         out, stage="pretrain", settings=settings, inputs=_inputs(settings, source), resume=resume
     ) as folder:
         folder.environment(**started.facts())
-        told = Tee(reporter or Silent(), folder.log)
+        figure = ProgressFigure(folder.path, redraw_on="feature_std", floors=spread.FLOORS)
+        told = Tee(reporter or Silent(), folder.log, figure)
         for note in (*planned.notes, *match):
             told.note(note)
-        method = ssl.build_method(plugin, encoder, config, settings.seed)
-        batches = TrainingBatches(
-            ImageStore(settings.archive, table),
-            device=started.device,
-            intensity=settings.intensity,
-            views=settings.views,
-            image_size=int(settings.image_size),
-            batch_size=int(settings.batch_size),
-            n_views=plugin.Method.n_views,
-            seed=seeding.derive(settings.seed, "batches"),
-        )
-        state, losses = ssl.run(started, settings, method, batches, folder.path, told)
+        method = _method(settings, encoder)
+        images = _images(started, settings, parts, method.n_views)  # type: ignore[arg-type]
+        trained = ssl.run(started, settings, method, images, folder.path, told)
+        figure.draw()
         export = folder.path / "export"
         export.mkdir(exist_ok=True)
-        record = _record(settings, info, table, encoder, source)
+        record = _record(settings, info, parts.train, encoder, source)
         weights.write(export, record, to_arrays(encoder))
     return PretrainResult(
         folder=out,
         method=settings.method,
         encoder=settings.encoder,
-        n_images=table.num_rows,
-        epochs=state.epoch,
-        steps=state.step,
-        losses=losses,
+        n_images=parts.train.num_rows,
+        n_validation_patients=parts.n_validation_patients,
+        epochs=trained.state.epoch,
+        steps=trained.state.step,
+        losses=trained.losses,
+        measured=trained.measured,
+        measured_before=trained.measured_before,
+        progress=out / figure.NAME,
     )
 
 
-def _read(settings: PretrainSettings) -> pa.Table:
-    """Return the rows of images.parquet to pretrain on."""
-    table = archive.read_images(settings.archive)
+def _read(settings: PretrainSettings) -> Parts:
+    """Return the images to train on and those to watch.
+
+    The patients to watch are drawn from the whole archive, and all their images are watched: runs
+    on different selections are measured on the same images.
+    """
+    images = archive.read_images(settings.archive)
+    parts = held_out.split(images, float(settings.validation), settings.seed)
+    table = parts.train
     if settings.selection is not None:
         run_folder.require_finished(settings.selection, "reduce")
-        chosen = selection.read_info(settings.selection)
-        if chosen.archive_hash != archive.read_info(settings.archive).hash:
-            raise ArtifactError(
-                "the selection belongs to another archive",
-                where=str(settings.selection),
-                fix=f"run `medssl reduce {settings.archive}`",
-            )
+        selection.require_archive(settings.selection, archive.read_info(settings.archive).hash)
         kept = set(selection.read_kept(settings.selection)["image_id"].to_pylist())
         ids = table["image_id"].to_pylist()
-        table = table.take(np.array([row for row, name in enumerate(ids) if name in kept]))
+        rows = [row for row, name in enumerate(ids) if name in kept]
+        table = table.take(np.array(rows, dtype=np.int64))
     if settings.smoke:
         count = min(table.num_rows, _SMOKE_BATCH * _SMOKE_STEPS)
         table = table.take(np.linspace(0, table.num_rows - 1, count).astype(int))
-    return table
+    return Parts(train=table, validation=parts.validation)
+
+
+def _held_out(
+    settings: PretrainSettings, parts: Parts, source: encoders.Source | None
+) -> tuple[str, ...]:
+    """Say who is watched, and whether the weights the run starts from know them already."""
+    if not parts.validation.num_rows:
+        return ()
+    info = archive.read_info(settings.archive)
+    notes = [
+        f"validation: {parts.n_validation_patients} of {info.patients} patients "
+        f"({parts.validation.num_rows} images) are watched, not trained on"
+    ]
+    if source is not None:
+        seen = source.patients_under(info.key_id)
+        known = set(parts.validation["patient_key"].to_pylist()) & (seen or set())
+        how_many = "an unknown number" if seen is None else str(len(known))
+        notes.append(f"validation: the starting weights were trained on {how_many} of these")
+    return tuple(notes)
+
+
+def _method(settings: PretrainSettings, encoder: torch.nn.Module) -> torch.nn.Module:
+    plugin = plugins.load(methods, settings.method)
+    config = decode(plugin.Config, settings.method_options, where="method_options")
+    return ssl.build_method(plugin, encoder, config, settings.seed)
+
+
+def _images(
+    started: runtime.Runtime, settings: PretrainSettings, parts: Parts, n_views: int
+) -> ssl.Images:
+    batches = TrainingBatches(
+        ImageStore(settings.archive, parts.train),
+        device=started.device,
+        intensity=settings.intensity,
+        views=settings.views,
+        image_size=int(settings.image_size),
+        batch_size=int(settings.batch_size),
+        n_views=n_views,
+        seed=seeding.derive(settings.seed, "batches"),
+    )
+    watch = monitors.choose(settings, parts)
+    return ssl.Images(
+        batches=batches, monitors=monitors.Monitors(started, settings, watch, parts, n_views)
+    )
 
 
 def _trial(settings: PretrainSettings) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """Cross-validation of a site model: one model per fold, scored on patients it never saw."""
 
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -21,12 +23,16 @@ from medssl.data.cohort import Cohort
 from medssl.data.mixing import cutmix
 from medssl.data.store import ImageStore
 from medssl.foundation import files, seeding
+from medssl.foundation.cost import Cost
 from medssl.foundation.reporting import Reporter, Tee
 from medssl.models.site_model import SiteModel
-from medssl.training import loop, phases, predict
+from medssl.training import loop, phases, predict, trial
 from medssl.training.phases import Phase
 from medssl.training.runtime import Runtime
 from medssl.training.state import TrainState
+
+_SCORED = 64  # images of the trial
+_ROW_BYTES = 200  # of a row of predictions, generously
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +89,46 @@ def run_fold(
     weights.write_tensors(fold.folder / "model.safetensors", arrays)
     table = _prediction_rows(test, score, fold, settings.seed)
     predictions.write(fold.folder / "predictions.parquet", table)
+
+
+def cost(runtime: Runtime, recipe: Recipe, cohort: Cohort, folds: Sequence[Fold]) -> Cost:
+    """Return what all folds would take, from a few steps of the first one."""
+    settings, fold = recipe.settings, folds[0]
+    model = SiteModel(recipe.build_encoder(), cohort.n_outputs, settings.dropout)
+    batches = _batches(runtime, settings, cohort.rows(fold.train), seed=0)
+    shown = ((views[0], target) for views, target in trial.forever(batches))
+    groups, seconds, steps = model.groups(), 0.0, 0
+    for phase in recipe.phases:
+        module, stepped = runtime.setup(model, phases.optimizer(phase, groups))
+        for released, epochs in Counter(phase.released).items():
+            model.release_only(released)
+            pace = trial.seconds_per_step(runtime, module, stepped, shown)
+            seconds += pace * epochs * batches.steps_per_epoch
+            steps += trial.TIMED
+    seconds += _seconds_per_image(runtime, settings, model, cohort.rows(fold.test)) * len(fold.test)
+    return Cost(
+        seconds=seconds * len(folds),
+        disk_bytes=len(folds) * (trial.tensor_bytes(model) + _ROW_BYTES * len(fold.test)),
+        memory_bytes=trial.memory(),
+        basis=f"{steps} steps of {batches.batch_size} images, one fold of {len(folds)}",
+    )
+
+
+def _seconds_per_image(
+    runtime: Runtime, settings: FinetuneSettings, model: SiteModel, test: Cohort
+) -> float:
+    """Return the time to score one image, from a few of them."""
+    assert isinstance(settings.intensity, Intensity)
+    few = test.rows(np.arange(min(_SCORED, len(test.label))))
+    started = time.perf_counter()
+    predict.scores(
+        runtime,
+        model,
+        ImageStore(few.archive, few.table),
+        intensity=settings.intensity,
+        image_size=int(settings.image_size),
+    )
+    return (time.perf_counter() - started) / len(few.label)
 
 
 def _fit(

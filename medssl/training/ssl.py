@@ -1,66 +1,80 @@
-"""Self-supervised training: epochs over an archive, with checkpoints to resume from."""
+"""Self-supervised training: epochs over an archive, watched, with checkpoints to resume from."""
 
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import AdamW
 
 from medssl.artifacts.run_folder import RunLog
 from medssl.config.pretrain import PretrainSettings
 from medssl.data.batches import TrainingBatches
 from medssl.foundation import seeding
+from medssl.foundation.cost import Cost
 from medssl.foundation.reporting import Reporter
-from medssl.training import checkpoint, loop, optim
+from medssl.training import checkpoint, loop, monitors, optim, trial
+from medssl.training.monitors import Monitors
 from medssl.training.runtime import Runtime
 from medssl.training.state import TrainState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """What a method is trained on, and what measures it."""
+
+    batches: TrainingBatches
+    monitors: Monitors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """How a training ended."""
+
+    state: TrainState
+    losses: dict[str, float]  # the last ones logged; empty if nothing was left to do
+    measured: dict[str, float]  # by the monitors, the last time
+    measured_before: dict[str, float]  # before the first step
 
 
 def run(
     runtime: Runtime,
     settings: PretrainSettings,
     method: nn.Module,
-    batches: TrainingBatches,
+    images: Images,
     folder: Path,
     reporter: Reporter,
-) -> tuple[TrainState, dict[str, float]]:
+) -> Trained:
     """Train ``method`` to its last epoch, from the newest checkpoint in ``folder`` if there is one.
 
     Args:
         runtime: Where it runs.
         settings: Resolved settings.
         method: A method around an encoder.
-        batches: What it sees.
+        images: What it sees, and what it is measured on.
         folder: Run folder.
         reporter: Told about progress and losses.
 
-    Returns:
-        The state at the end, and the last losses logged (empty if nothing was left to do).
-
     Raises:
-        TrainingError: The loss is not finite.
+        TrainingError: The loss or a feature is not finite, or the features have collapsed. The
+            checkpoint of the last epoch before that stays.
         ArtifactError: A checkpoint does not fit.
     """
-    epochs = int(settings.epochs)
-    optimizer = optim.adamw(
-        {
-            "all": optim.LayerGroup(
-                modules=[method],
-                lr=float(settings.optim.lr),
-                weight_decay=settings.optim.weight_decay,
-            )
-        }
-    )
-    module, optimizer = runtime.setup(method, optimizer)
+    epochs, batches = int(settings.epochs), images.batches
+    module, optimizer = runtime.setup(method, _optimizer(method, settings))
     steps = epochs * batches.steps_per_epoch
     scheduler = optim.warmup_cosine(optimizer, steps, settings.optim.warmup)
     state = TrainState(module, optimizer, scheduler, seeding.derive(settings.seed, "steps"))
     if checkpoint.load(folder / "checkpoints", state):
         reporter.note(f"continuing after epoch {state.epoch} of {epochs}")
     RunLog(folder).forget_after(state.step)
-    losses: dict[str, float] = {}
+    course, losses = _measured_before(folder), dict[str, float]()
+    if not course:
+        course.append(_measure(state, images.monitors, reporter))
     shown = reporter.track(
         _arguments(batches, range(state.epoch, epochs)),
         task="pretraining",
@@ -71,9 +85,33 @@ def run(
     while state.epoch < epochs:
         one_epoch = islice(shown, batches.steps_per_epoch)
         losses = loop.train_epoch(runtime, state, one_epoch, reporter, settings.optim.clip)
+        if images.monitors.due(state.epoch):
+            course.append(_measure(state, images.monitors, reporter))
+            if images.monitors.stops:
+                monitors.refuse_collapse(course, folder, at_the_end=state.epoch == epochs)
         if state.epoch % settings.checkpoint_every == 0 or state.epoch == epochs:
             checkpoint.save(folder / "checkpoints", state)
-    return state, losses
+    return Trained(state=state, losses=losses, measured=course[-1], measured_before=course[0])
+
+
+def cost(runtime: Runtime, settings: PretrainSettings, method: nn.Module, images: Images) -> Cost:
+    """Return what `run` would take, from a few steps and one measurement."""
+    batches, epochs = images.batches, int(settings.epochs)
+    module, stepped = runtime.setup(method, _optimizer(method, settings))
+    steps = ((views,) for views, _ in trial.forever(batches))
+    pace = trial.seconds_per_step(runtime, module, stepped, steps)
+    started = time.perf_counter()
+    images.monitors.measure(module)
+    measuring = time.perf_counter() - started
+    measurements = 1 + sum(images.monitors.due(epoch) for epoch in range(1, epochs + 1))
+    moments = 2 * sum(p.numel() * p.element_size() for p in method.parameters())
+    encoder = trial.tensor_bytes(method.encoder)  # type: ignore[arg-type]
+    return Cost(
+        seconds=pace * epochs * batches.steps_per_epoch + measuring * measurements,
+        disk_bytes=2 * (trial.tensor_bytes(method) + moments) + encoder,  # two checkpoints
+        memory_bytes=trial.memory(),
+        basis=f"{trial.TIMED} steps of {batches.batch_size} images, one measurement",
+    )
 
 
 def build_method(module: Any, encoder: nn.Module, config: Any, seed: int) -> nn.Module:  # noqa: ANN401
@@ -81,6 +119,30 @@ def build_method(module: Any, encoder: nn.Module, config: Any, seed: int) -> nn.
     torch.manual_seed(seeding.derive(seed, "method"))
     method: nn.Module = module.Method(encoder, config)
     return method
+
+
+def _optimizer(method: nn.Module, settings: PretrainSettings) -> AdamW:
+    everything = optim.LayerGroup(
+        modules=[method],
+        lr=float(settings.optim.lr),
+        weight_decay=settings.optim.weight_decay,
+    )
+    return optim.adamw({"all": everything})
+
+
+def _measure(state: TrainState, measuring: Monitors, reporter: Reporter) -> dict[str, float]:
+    values = measuring.measure(state.module)
+    reporter.metrics(state.step, {"epoch": state.epoch, **values})
+    return values
+
+
+def _measured_before(folder: Path) -> list[dict[str, float]]:
+    """Return what the monitors measured before the run was interrupted."""
+    return [
+        {name: value for name, value in point.items() if name not in {"step", "epoch"}}
+        for point in RunLog(folder).history()
+        if "feature_std" in point
+    ]
 
 
 def _arguments(batches: TrainingBatches, epochs: range) -> Iterator[tuple[list[Tensor]]]:

@@ -22,9 +22,11 @@ def autos(value):
 @pytest.mark.parametrize("gpu", [False, True])
 @pytest.mark.parametrize("n_images", [2, 50, 1000, 200_000])
 def test_no_auto_is_left_in_pretraining(n_images, gpu):
-    settings, reasons = pretrain.resolve(pretraining(), n_images=n_images, side=256, gpu=gpu)
+    held, because = pretrain.resolve_validation(pretraining(), n_patients=n_images)
+    settings, reasons = pretrain.resolve(held, n_images=n_images, side=256, gpu=gpu)
     assert autos(settings.model_dump()) == []
-    assert len(reasons) == 7
+    reasons += because
+    assert len(reasons) == 9
     assert all("(auto: " in reason for reason in reasons)
     assert 2 <= settings.batch_size <= n_images
     assert settings.image_size == (224 if gpu else 64)
@@ -35,7 +37,27 @@ def test_what_the_user_says_stays():
     settings, reasons = pretrain.resolve(given, n_images=100, side=256, gpu=False)
     assert (settings.epochs, settings.batch_size, settings.image_size) == (3, 10, 96)
     assert settings.optim.lr == 0.5
-    assert {reason.split()[0] for reason in reasons} == {"method", "encoder", "precision"}
+    assert {reason.split()[0] for reason in reasons} == {
+        "method", "encoder", "precision", "monitor_every",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("n_patients", "share"), [(1, 0.0), (39, 0.0), (40, 0.1), (5000, 0.1)])
+def test_a_tenth_of_the_patients_is_held_out_where_there_are_enough(n_patients, share):
+    settings, (reason,) = pretrain.resolve_validation(pretraining(), n_patients)
+    assert settings.validation == share
+    assert f"{n_patients} patients" in reason
+    given = pretraining(validation=0.3)
+    assert pretrain.resolve_validation(given, n_patients) == (given, [])
+
+
+@pytest.mark.parametrize(
+    ("epochs", "every", "points"), [(1, 1, 1), (9, 1, 9), (20, 2, 10), (32, 4, 8), (95, 10, 10)]
+)
+def test_about_ten_measurements_in_a_run_whatever_its_length(epochs, every, points):
+    settings, _ = pretrain.resolve(pretraining(epochs=epochs), n_images=99, side=64, gpu=False)
+    assert settings.monitor_every == every
+    assert len([e for e in range(1, epochs + 1) if e % every == 0 or e == epochs]) == points
 
 
 def test_views_are_never_larger_than_the_stored_images():
@@ -69,6 +91,9 @@ def test_finetuning_from_random_weights_resolves_everything_but_the_target():
     [
         {"epochs": 0},
         {"batch_size": 1},
+        {"validation": 0.5},
+        {"validation": -0.1},
+        {"monitor_every": 0},
         {"image_size": 8},
         {"optim": {"lr": -1.0}},
         {"intensity": {"window_hu": [400, -160]}},

@@ -1,0 +1,16 @@
+"""ResNet-50: 24 million parameters, 2048 features (He et al., CVPR 2016, arXiv:1512.03385)."""
+
+from dataclasses import dataclass
+
+from medssl.models.resnet import ResNetEncoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """It has no options yet."""
+
+
+def build(in_channels: int, spatial_dims: int, config: Config) -> ResNetEncoder:
+    """Return a ResNet-50 with random weights, 2D or 3D."""
+    del config
+    return ResNetEncoder("resnet50", in_channels, spatial_dims, dim=2048)

@@ -1,0 +1,67 @@
+"""Features of an encoder for the images of a store."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from medssl.config.training import Intensity
+from medssl.data.batches import plain_batches
+from medssl.data.store import ImageStore
+
+_BATCH = 128
+
+
+def features(
+    encoder: nn.Module,
+    store: ImageStore,
+    *,
+    device: torch.device,
+    intensity: Intensity,
+    image_size: int,
+) -> NDArray[np.float32]:
+    """Return the encoder's features of every image as it is, without random views.
+
+    The encoder works in evaluation mode and single precision, and is left as it was found.
+
+    Args:
+        encoder: Images (B, C, H, W) in, features (B, F) out; on ``device``.
+        store: The images.
+        device: Where to compute.
+        intensity: How stored values become the encoder's input.
+        image_size: Side of the input, px.
+
+    Returns:
+        Shape (N, F), in the order of the store.
+    """
+    with unchanged(encoder), torch.inference_mode():
+        encoder.eval()
+        parts = [
+            encoder(images).float().cpu().numpy()
+            for images in plain_batches(
+                store,
+                device=device,
+                intensity=intensity,
+                image_size=image_size,
+                batch_size=_BATCH,
+            )
+        ]
+    return np.concatenate(parts)
+
+
+@contextmanager
+def unchanged(module: nn.Module) -> Iterator[None]:
+    """Put modes and buffers of ``module`` back when the block ends: running statistics, queues."""
+    modes = {part: part.training for part in module.modules()}
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+        with torch.no_grad():
+            for name, buffer in module.named_buffers():
+                buffer.copy_(buffers[name])
