@@ -16,13 +16,17 @@ ESTIMATES_SCHEMA = "medssl.estimates/1"
 FOLDS_SCHEMA = "medssl.folds/1"
 ESTIMATES = pa.schema(
     [
+        ("run", pa.string()),  # name of the run in a comparison; null in a report on one
         ("metric", pa.string()),
         ("column", pa.string()),  # the target, one of its classes, or the macro average
+        ("threshold", pa.float64()),  # null where the metric needs none
         ("value", pa.float64()),
         ("low", pa.float64()),
         ("high", pa.float64()),
+        ("interval", pa.string()),  # bootstrap or wilson
         ("undefined", pa.int64()),  # resamples without a value
-        ("no_skill", pa.float64()),
+        ("no_skill", pa.float64()),  # null where it depends
+        ("ideal", pa.float64()),  # null where more (or less) is always better
         ("n_patients", pa.int64()),  # null where patients are unknown
         ("n_units", pa.int64()),
         ("n_events", pa.int64()),  # null for an average over classes

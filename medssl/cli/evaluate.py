@@ -20,6 +20,15 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
     aggregate: Annotated[
         str | None, typer.Option(help="Image scores to a patient score: mean or max.")
     ] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            help="From this score on a unit is called positive; auto (0.5 for probabilities), none."
+        ),
+    ] = None,
+    prevalence: Annotated[
+        str | None, typer.Option(help="Predictive values at these as well, for example 0.05,0.1.")
+    ] = None,
     resamples: Annotated[int | None, typer.Option(help="Bootstrap resamples of patients.")] = None,
     level: Annotated[float | None, typer.Option(help="Level of the intervals.")] = None,
     seed: Annotated[int | None, typer.Option(help="Decides everything that is drawn.")] = None,
@@ -35,18 +44,20 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
     from medssl.stages import evaluate as stage
 
     flags = {
-        "run": run, "predictions": predictions, "aggregate": aggregate, "resamples": resamples,
-        "level": level, "seed": seed, "smoke": smoke,
+        "run": run, "predictions": predictions, "aggregate": aggregate,
+        "threshold": threshold, "prevalence": options.several(prevalence),
+        "resamples": resamples, "level": level, "seed": seed, "smoke": smoke,
     }  # fmt: skip
     settings = options.settings(EvaluateSettings, "evaluate", flags, files=config, sets=sets)
+    folder = options.run_folder(out, "evaluate")
     if dry_run:
         planned = stage.plan(settings)
-        console.show("evaluate", planned, console.fields(planned), as_json=as_json)
+        console.plan("evaluate", planned, stage.cost(settings), folder, as_json=as_json)
         return
-    folder = options.run_folder(out, "evaluate")
     result = stage.run(settings, folder, console.RichReporter(), resume=resume)
     rows = [
         *console.estimates(result.estimates),
+        *console.predictive(result.operating_points),
         ("unit", f"{result.n_units} units, each one {result.unit}: {result.reason}"),
         *(("note", text) for text in result.notes),
         ("report", result.report),

@@ -14,6 +14,7 @@ import typer
 
 from medssl import __version__
 from medssl.cli import (
+    compare,
     console,
     demo,
     doctor,
@@ -36,7 +37,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (ingest, reduce, pretrain, finetune, evaluate, demo, doctor, info):
+for command in (ingest, reduce, pretrain, finetune, evaluate, compare, demo, doctor, info):
     app.command()(getattr(command, command.__name__.rpartition(".")[2]))
 app.command("list")(list_plugins.list_plugins)
 

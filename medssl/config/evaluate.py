@@ -1,24 +1,24 @@
 """Settings of `medssl evaluate`."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
-from medssl.config.settings import Settings
+from medssl.config.judging import Judging
 from medssl.foundation.errors import UsageError
 
+Prevalence = Annotated[float, Field(gt=0, lt=1)]
 
-class EvaluateSettings(Settings):
-    """Everything that decides a report: which predictions, and how intervals are drawn."""
+
+class EvaluateSettings(Judging):
+    """Everything that decides a report: which predictions, and how they are judged."""
 
     run: Path | None = None  # a finetune run
     predictions: Path | None = None  # or a table of any tool: CSV or Parquet
-    aggregate: Literal["mean", "max"] = "mean"  # image scores -> patient score
-    resamples: int = Field(default=2000, ge=100)  # bootstrap resamples, of patients
-    level: float = Field(default=0.95, gt=0.5, lt=1)  # of the intervals
-    seed: int = 0
-    smoke: bool = False  # 200 resamples, to try the whole path
+    threshold: FiniteFloat | Literal["auto", "none"] = "auto"  # from this score on: positive;
+    # auto is 0.5 for probabilities and none for other scores
+    prevalence: tuple[Prevalence, ...] = ()  # where predictive values are wanted as well
 
     @model_validator(mode="after")
     def _one_input(self) -> Self:
@@ -26,5 +26,9 @@ class EvaluateSettings(Settings):
             raise UsageError(
                 "evaluate needs one input: a finetune run, or --predictions FILE",
                 fix="for example `medssl evaluate runs/finetune/site`",
+            )
+        if self.prevalence and self.threshold == "none":
+            raise UsageError(
+                "predictive values need a threshold", where="prevalence", fix="give --threshold"
             )
         return self

@@ -1,13 +1,15 @@
 """What a reader must know before believing a number."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from medssl.artifacts.origin import Origin
+from medssl.evaluation import sizes
 from medssl.evaluation.assessment import Drift, Estimate, are_probabilities
 from medssl.evaluation.units import Units
 
 MOST_DRIFT = 0.02  # between pooled AUROC and mean of folds; beyond it the folds' scales differ
-FEWEST_PATIENTS = 10  # per class; below it an interval says little
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,16 +37,58 @@ def find(
     )
 
 
-def notes(units: Units, circumstances: Circumstances) -> tuple[str, ...]:
-    """Return what was left out and why."""
-    said = []
-    if not are_probabilities(units):
-        said.append(
-            "Scores outside 0 to 1 are not probabilities: Brier score and calibration are left out"
-        )
+def notes(
+    units: Units, circumstances: Circumstances, *, threshold: float | None = None
+) -> tuple[str, ...]:
+    """Return what was left out and why, and which rules of thumb the cohort misses."""
+    said = [*_left_out(units, threshold), *_about_rule_of_thumb(units)]
     if circumstances.pretrained and circumstances.overlap is None:
         said.append("Overlap between these patients and the pretraining patients was not checked")
     return tuple(said)
+
+
+def circumstances(origin: Origin) -> Circumstances:
+    """Return what a run says about how its predictions came to be."""
+    trial = bool(origin.settings.get("smoke", False))
+    if origin.models is None:
+        return Circumstances(trial=trial)
+    return Circumstances(
+        synthetic=origin.models.synthetic,
+        trial=trial,
+        pretrained=bool(origin.models.init),
+        overlap=origin.models.init.get("overlap_patients"),
+    )
+
+
+def _left_out(units: Units, threshold: float | None) -> Iterator[str]:
+    probable = are_probabilities(units)
+    if not probable:
+        yield (
+            "Scores outside 0 to 1 are not probabilities: Brier score and calibration are left out"
+            + ("" if threshold is not None else ", and so is whatever needs a threshold")
+        )
+    guarded = ["calibration curve, intercept and slope"] * probable
+    guarded += ["sensitivity, specificity and predictive values"] * (threshold is not None)
+    small = [name for k, name in enumerate(units.columns) if not sizes.suffice(units, k)]
+    if small and guarded:
+        of = f" of {', '.join(small)}" if len(units.columns) > 1 else ""
+        yield (
+            f"Fewer than {sizes.FEWEST_PATIENTS} patients of a class: "
+            f"{'; '.join(guarded)}{of} are left out"
+        )
+
+
+def _about_rule_of_thumb(units: Units) -> Iterator[str]:
+    several = len(units.columns) > 1
+    counts = {name: units.patients_with(k) for k, name in enumerate(units.columns)}
+    if not several:
+        counts = {"positive": units.patients_with(0), "negative": units.patients_without(0)}
+    if min(counts.values()) < sizes.COMMON_PATIENTS:
+        shown = ", ".join(f"{count} {name}" for name, count in counts.items())
+        yield (
+            f"Patients: {shown}. A common rule of thumb for validating a model asks for at least "
+            f"{sizes.COMMON_PATIENTS} of each"
+        )
 
 
 def _about_origin(units: Units, circumstances: Circumstances) -> Iterator[str]:
@@ -70,7 +114,7 @@ def _about_size(units: Units) -> Iterator[str]:
         if len(units.columns) > 1:
             counts = {f"{name!r}": counts["positive"]}
         for word, count in counts.items():
-            if count < FEWEST_PATIENTS:
+            if count < sizes.FEWEST_PATIENTS:
                 yield (
                     f"Only {count} {word} {'patient' if count == 1 else 'patients'}: "
                     "read the intervals, not the estimates"
@@ -88,6 +132,18 @@ def _about_folds(drifts: Sequence[Drift]) -> Iterator[str]:
 
 
 def _about_resamples(estimates: Sequence[Estimate]) -> Iterator[str]:
-    worst = max((row.undefined for row in estimates), default=0)
-    if worst:
-        yield f"In {worst} resamples a metric had no value; its interval leaves them out"
+    known = [row for row in estimates if math.isfinite(row.value) and row.interval == "bootstrap"]
+    worst = max(known, key=lambda row: row.undefined, default=None)
+    if worst is not None and worst.undefined:
+        yield (
+            f"In {worst.undefined} resamples a metric had no value "
+            f"({worst.column}: {worst.title}); its interval leaves them out"
+        )
+    for row in estimates:
+        if not math.isfinite(row.value):
+            yield f"{row.column}: {row.title} has no value in this cohort"
+        elif row.low == row.high and row.interval == "bootstrap":
+            yield (
+                f"{row.column}: {row.title} is the same in every resample: "
+                "its interval has no width and says nothing"
+            )

@@ -29,14 +29,21 @@ class Roc:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Observed share of positives over predicted probability, and how the probabilities spread."""
+    """Observed share of positives over predicted probability."""
 
     column: str
     predicted: Floats  # (G,)
     observed: Floats  # (G,) smoothed
     low: Floats  # (G,)
     high: Floats  # (G,)
-    bin_edges: Floats  # (BINS + 1,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Risks:
+    """How the scores of each outcome spread."""
+
+    column: str
+    bin_edges: Floats  # (BINS + 1,) from 0 to 1 for probabilities, else over the scores there are
     positives: Floats  # (BINS,) units per bin
     negatives: Floats  # (BINS,)
 
@@ -87,13 +94,22 @@ def calibration(
     grid = np.linspace(score.min(), score.max(), GRID)
     smooth = smoother(score, truth.astype(np.float64), grid, span=SPAN)
     low, high = intervals.band(intervals.resampled(smooth, units.patient, counts), level)
-    edges = np.linspace(0, 1, BINS + 1)
     return Calibration(
         column=units.columns[column],
         predicted=grid,
         observed=smooth(np.ones((1, len(score))))[0],
         low=low,
         high=high,
+    )
+
+
+def risks(units: Units, column: int) -> Risks:
+    """Return how many units of each outcome have which score."""
+    truth, score = units.truth[:, column], units.score[:, column]
+    span = (0.0, 1.0) if ((score >= 0) & (score <= 1)).all() else (score.min(), score.max())
+    edges = np.histogram_bin_edges(score, BINS, span)
+    return Risks(
+        column=units.columns[column],
         bin_edges=edges,
         positives=np.histogram(score[truth == 1], edges)[0].astype(np.float64),
         negatives=np.histogram(score[truth == 0], edges)[0].astype(np.float64),

@@ -1,15 +1,19 @@
 """Confidence intervals that resample patients, never images.
 
-A drawn patient brings all of its units along. Patients of each class are drawn among themselves,
-so that every resample has the classes of the cohort. A resample is a row of weights: a metric
-sorts once and sees all resamples side by side.
+A drawn patient brings all of its units along. What does not depend on the share of positives, such
+as the AUROC, is drawn within class, so that every resample has the classes of the cohort. What
+does, such as calibration or a predictive value, is drawn over all patients: with that share held
+fixed, an interval would leave out the chance of having met so many positives. A resample is a row
+of weights: a metric sorts once and sees all resamples side by side.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from medssl.evaluation.metrics import Floats
 
@@ -19,11 +23,33 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A percentile interval; not-a-number where no resample had a value."""
+    """An interval; not-a-number where no resample had a value."""
 
     low: float
     high: float
     undefined: int  # resamples in which the metric has no value; they are left out
+    method: Literal["bootstrap", "wilson"] = "bootstrap"
+
+    @property
+    def is_point(self) -> bool:
+        """Whether no resample differs, so that the interval has no width."""
+        return self.low == self.high
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """How often each patient is drawn in each resample, in two ways; each (R, P)."""
+
+    within_class: Ints
+    over_all: Ints
+
+
+def draw_both(stratum: Ints, resamples: int, rng: np.random.Generator) -> Draws:
+    """Return resamples within class and over all patients; see `draw` for the arguments."""
+    return Draws(
+        within_class=draw(stratum, resamples, rng),
+        over_all=draw(np.zeros_like(stratum), resamples, rng),
+    )
 
 
 def draw(stratum: Ints, resamples: int, rng: np.random.Generator) -> Ints:
@@ -77,6 +103,22 @@ def percentile(values: Floats, level: float) -> Interval:
     if defined.size:
         low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return Interval(low=float(low), high=float(high), undefined=len(values) - len(defined))
+
+
+def wilson(share: float, n: int, level: float) -> tuple[float, float]:
+    """Return the score interval of a proportion (Wilson, J Am Stat Assoc 1927;22:209).
+
+    It has a width where the share is 0 or 1, and a bootstrap has none.
+
+    Args:
+        share: 0 to 1.
+        n: Independent observations, at least 1.
+        level: Of the interval, for example 0.95.
+    """
+    z = float(ndtri((1 + level) / 2))
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * float(np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)))
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def band(values: Floats, level: float) -> tuple[Floats, Floats]:

@@ -1,13 +1,17 @@
 """Metrics: one function and one row of the table each; weights carry resampling."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medssl.evaluation import recalibration
+
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
 class Compute(Protocol):
@@ -32,13 +36,35 @@ class Metric:
 
     name: str  # as in report.json and on the command line
     title: str
-    compute: Compute
-    higher_is_better: bool
+    compute: Compute  # of a thresholded metric it takes calls, 1 or 0, in place of scores
+    higher_is_better: bool | None  # None: best at its ideal
     task: str  # binary; several classes are taken one against the rest
-    reference: str  # the scikit-learn function it equals, called (target, score)
-    no_skill: Callable[[float], float]  # prevalence -> value of a score that knows nothing
+    reference: str  # the function it equals, called (target, score) or (target, call)
+    no_skill: Callable[[float], float | None]  # prevalence -> value of a score that knows nothing
     needs_probability: bool  # defined for probabilities only, not for any ranking
+    needs_prevalence: bool  # depends on the share of positives, so resamples vary that too
     meaning: str  # a few words for the report
+    parts: tuple[str, ...] = ()  # of `PARTS`, of whose shares it is the mean
+    ideal: float | None = None  # where neither more nor less is better
+    options: Mapping[str, object] = field(default_factory=dict)  # of the reference
+
+    @property
+    def thresholded(self) -> bool:
+        """Whether it counts who reaches a threshold."""
+        return bool(self.parts)
+
+    @property
+    def needs_patients(self) -> bool:
+        """Whether it means nothing for a handful of patients of a class."""
+        return self.thresholded or self.ideal is not None
+
+    def of(self, score: Floats, threshold: float | None) -> Floats:
+        """Return what `compute` takes: the scores, or who reaches the threshold."""
+        if not self.thresholded:
+            return score
+        if threshold is None:
+            raise ValueError(f"{self.name} needs a threshold")
+        return (score >= threshold).astype(np.float64)
 
 
 def auroc(target: NDArray[np.generic], score: Floats, weight: Floats | None = None) -> Floats:
@@ -86,6 +112,34 @@ def scaled_brier(
     return 1 - _ratio(brier(target, score, weight), no_skill)
 
 
+PARTS: Mapping[str, Callable[[Bools, Bools], tuple[Bools, Bools]]] = {
+    # (positive, called) -> of whom, and who of them counts
+    "sensitivity": lambda positive, called: (positive, called),
+    "specificity": lambda positive, called: (~positive, ~called),
+    "ppv": lambda positive, called: (called, positive),
+    "npv": lambda positive, called: (~called, ~positive),
+}
+
+
+def mean_share(
+    target: NDArray[np.generic],
+    call: Floats,
+    weight: Floats | None = None,
+    *,
+    parts: tuple[str, ...],
+) -> Floats:
+    """Return the share of `PARTS` who count, or the mean over several parts. See `Compute`.
+
+    ``call`` is 1 where the score reaches the threshold. Undefined where nobody is in a part.
+    """
+    weight = _weights(call, weight)
+    shares = [
+        _ratio(weight @ (within & counted).astype(float), weight @ within.astype(float))
+        for within, counted in (PARTS[part](target == 1, call == 1) for part in parts)
+    ]
+    return np.asarray(np.mean(shares, axis=0))
+
+
 TABLE = (
     Metric(
         name="auroc",
@@ -96,6 +150,7 @@ TABLE = (
         reference="sklearn.metrics.roc_auc_score",
         no_skill=lambda _: 0.5,
         needs_probability=False,
+        needs_prevalence=False,
         meaning="chance that a positive scores above a negative",
     ),
     Metric(
@@ -107,6 +162,7 @@ TABLE = (
         reference="sklearn.metrics.average_precision_score",
         no_skill=lambda prevalence: prevalence,
         needs_probability=False,
+        needs_prevalence=True,
         meaning="precision averaged over recall; judge it against the prevalence",
     ),
     Metric(
@@ -118,6 +174,7 @@ TABLE = (
         reference="sklearn.metrics.brier_score_loss",
         no_skill=lambda prevalence: prevalence * (1 - prevalence),
         needs_probability=True,
+        needs_prevalence=True,
         meaning="mean squared error of the probabilities; lower is better",
     ),
     Metric(
@@ -129,7 +186,102 @@ TABLE = (
         reference="sklearn.metrics.d2_brier_score",
         no_skill=lambda _: 0.0,
         needs_probability=True,
+        needs_prevalence=True,
         meaning="share of the no-skill error removed; 1 is perfect, 0 is no skill",
+    ),
+    Metric(
+        name="calibration_intercept",
+        title="Calibration intercept",
+        compute=recalibration.intercept,
+        higher_is_better=None,
+        task="binary",
+        reference="statsmodels.api.GLM",
+        no_skill=lambda _: None,
+        needs_probability=True,
+        needs_prevalence=True,
+        meaning="shift of the logits that fits the average; above 0 the probabilities are too low",
+        ideal=0.0,
+    ),
+    Metric(
+        name="calibration_slope",
+        title="Calibration slope",
+        compute=recalibration.slope,
+        higher_is_better=None,
+        task="binary",
+        reference="statsmodels.api.GLM",
+        no_skill=lambda _: None,
+        needs_probability=True,
+        needs_prevalence=True,
+        meaning="below 1 the probabilities are too extreme, above 1 too moderate",
+        ideal=1.0,
+    ),
+    Metric(
+        name="balanced_accuracy",
+        title="Balanced accuracy",
+        compute=partial(mean_share, parts=("sensitivity", "specificity")),
+        parts=("sensitivity", "specificity"),
+        higher_is_better=True,
+        task="binary",
+        reference="sklearn.metrics.balanced_accuracy_score",
+        no_skill=lambda _: 0.5,
+        needs_probability=False,
+        needs_prevalence=False,
+        meaning="mean of sensitivity and specificity",
+    ),
+    Metric(
+        name="sensitivity",
+        title="Sensitivity",
+        compute=partial(mean_share, parts=("sensitivity",)),
+        parts=("sensitivity",),
+        higher_is_better=True,
+        task="binary",
+        reference="sklearn.metrics.recall_score",
+        no_skill=lambda _: None,
+        needs_probability=False,
+        needs_prevalence=False,
+        meaning="share of the positives who are called positive",
+    ),
+    Metric(
+        name="specificity",
+        title="Specificity",
+        compute=partial(mean_share, parts=("specificity",)),
+        parts=("specificity",),
+        higher_is_better=True,
+        task="binary",
+        reference="sklearn.metrics.recall_score",
+        no_skill=lambda _: None,
+        needs_probability=False,
+        needs_prevalence=False,
+        meaning="share of the negatives who are called negative",
+        options={"pos_label": 0},
+    ),
+    Metric(
+        name="ppv",
+        title="Positive predictive value",
+        compute=partial(mean_share, parts=("ppv",)),
+        parts=("ppv",),
+        higher_is_better=True,
+        task="binary",
+        reference="sklearn.metrics.precision_score",
+        no_skill=lambda prevalence: prevalence,
+        needs_probability=False,
+        needs_prevalence=True,
+        meaning="share of positives among those called positive, at this prevalence",
+        options={"zero_division": np.nan},
+    ),
+    Metric(
+        name="npv",
+        title="Negative predictive value",
+        compute=partial(mean_share, parts=("npv",)),
+        parts=("npv",),
+        higher_is_better=True,
+        task="binary",
+        reference="sklearn.metrics.precision_score",
+        no_skill=lambda prevalence: 1 - prevalence,
+        needs_probability=False,
+        needs_prevalence=True,
+        meaning="share of negatives among those called negative, at this prevalence",
+        options={"pos_label": 0, "zero_division": np.nan},
     ),
 )
 

@@ -1,17 +1,26 @@
 """What a report says, as one plain record: `report.json` is this, the page draws it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from medssl import __version__
+from medssl.artifacts.origin import Origin
 from medssl.artifacts.site_models import FinetuneInfo
 from medssl.artifacts.splits import Splits
 from medssl.config.evaluate import EvaluateSettings
-from medssl.evaluation.assessment import Drift, Estimate, FoldResult
-from medssl.evaluation.curves import Calibration, Roc
+from medssl.config.judging import Judging
+from medssl.evaluation.assessment import (
+    DEFAULT_THRESHOLD,
+    Drift,
+    Estimate,
+    FoldResult,
+    are_probabilities,
+)
+from medssl.evaluation.curves import Calibration, Risks, Roc
+from medssl.evaluation.operating_points import OperatingPoint
 from medssl.evaluation.units import Units
 
 PATHS = ("archive", "init_from")  # settings that name files; a report names none
@@ -24,28 +33,17 @@ class Findings:
 
     units: Units
     estimates: tuple[Estimate, ...]
+    operating_points: tuple[OperatingPoint, ...]
     folds: tuple[FoldResult, ...]
     drifts: tuple[Drift, ...]
     rocs: tuple[Roc, ...]
     calibrations: tuple[Calibration, ...]
+    risks: tuple[Risks, ...]
     cautions: tuple[str, ...]
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """Where the predictions come from; a foreign table knows its digest only."""
-
-    predictions_sha256: str
-    splits: Splits | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)  # of the run that predicted
-    environment: Mapping[str, Any] = field(default_factory=dict)  # of that run
-    models: FinetuneInfo | None = None  # of that run
-
-
-def compose(
-    findings: Findings, origin: Origin, settings: EvaluateSettings, resamples: int
-) -> dict[str, Any]:
+def compose(findings: Findings, origin: Origin, settings: EvaluateSettings) -> dict[str, Any]:
     """Return the report as JSON values, in reading order."""
     units = findings.units
     return {
@@ -54,24 +52,18 @@ def compose(
         "columns": list(units.columns),
         "positive": origin.splits.positive if origin.splits else None,
         "source": "finetune run" if origin.splits else "table of predictions",
-        "cohort": _cohort(units),
-        "unit": {
-            "kind": units.kind,
-            "reason": units.reason,
-            "aggregate": settings.aggregate if _aggregates(units) else None,
-            "repeats_averaged": units.n_repeats,
-        },
-        "splits": _splits(origin.splits),
-        "intervals": {
-            "method": "percentile bootstrap, drawn within class",
-            "resampled": "patients" if units.grouped else "images",
-            "resamples": resamples,
-            "level": settings.level,
-            "seed": settings.seed,
-        },
+        "cohort": cohort(units),
+        "unit": unit(units, settings),
+        "splits": splits(origin.splits),
+        "intervals": intervals(units, settings),
         "cautions": list(findings.cautions),
         "notes": list(findings.notes),
         "estimates": [asdict(row) for row in findings.estimates],
+        "threshold": _threshold(units, settings),
+        "operating_points": [
+            asdict(point) | {"predictive": [asdict(row) for row in point.predictive]}
+            for point in findings.operating_points
+        ],
         "folds": {
             "drift": [asdict(row) | {"difference": row.difference} for row in findings.drifts],
             "rows": [asdict(row) for row in findings.folds],
@@ -79,12 +71,44 @@ def compose(
         "curves": {
             "roc": [_curve(row) for row in findings.rocs],
             "calibration": [_curve(row) for row in findings.calibrations],
+            "risks": [_curve(row) for row in findings.risks],
         },
         "provenance": _provenance(origin),
     }
 
 
-def _cohort(units: Units) -> dict[str, Any]:
+def intervals(units: Units, settings: Judging) -> dict[str, Any]:
+    """Return how the intervals were made."""
+    return {
+        "method": "percentile bootstrap",
+        "drawn": "within class; over all for what depends on the share of positives",
+        "resampled": "patients" if units.grouped else "images",
+        "resamples": settings.draws,
+        "level": settings.level,
+        "seed": settings.seed,
+    }
+
+
+def unit(units: Units, settings: Judging) -> dict[str, Any]:
+    """Return what one observation is, and why."""
+    return {
+        "kind": units.kind,
+        "reason": units.reason,
+        "aggregate": settings.aggregate if _aggregates(units) else None,
+        "repeats_averaged": units.n_repeats,
+    }
+
+
+def _threshold(units: Units, settings: EvaluateSettings) -> dict[str, Any] | None:
+    """Return the threshold and who chose it: never these data, as far as medssl knows."""
+    if isinstance(settings.threshold, str):
+        return None
+    default = settings.threshold == DEFAULT_THRESHOLD and are_probabilities(units)
+    return {"value": settings.threshold, "chosen": "default" if default else "given"}
+
+
+def cohort(units: Units) -> dict[str, Any]:
+    """Return who was judged."""
     return {
         "patients": units.n_patients if units.grouped else None,
         "images": units.n_images,
@@ -105,28 +129,29 @@ def _aggregates(units: Units) -> bool:
     return units.kind == "patient" and units.n_images > units.n_patients
 
 
-def _splits(splits: Splits | None) -> dict[str, Any] | None:
-    if splits is None:
+def splits(plan: Splits | None) -> dict[str, Any] | None:
+    """Return the folds in short."""
+    if plan is None:
         return None
     return {
-        "digest": splits.digest,
-        "n_folds": splits.n_folds,
-        "repeats": len(splits.test_fold),
-        "group": splits.group,
-        "seed": splits.seed,
+        "digest": plan.digest,
+        "n_folds": plan.n_folds,
+        "repeats": len(plan.test_fold),
+        "group": plan.group,
+        "seed": plan.seed,
     }
 
 
 def _provenance(origin: Origin) -> dict[str, Any]:
     shown = {key: value for key, value in origin.settings.items() if key not in PATHS}
     if "init_from" in origin.settings:
-        weights = origin.settings["init_from"]
-        shown["init_from"] = "none" if weights == "none" else "pretrained weights"
+        random = origin.settings["init_from"] == "none"
+        shown["init_from"] = "none" if random else "pretrained weights"
     libraries = origin.environment.get("libraries", {})
     versions = {key: origin.environment.get(key) for key in ("medssl", "python", "system")}
     return {
         "predictions_sha256": origin.predictions_sha256,
-        "training": dict(_flat(shown)),
+        "training": dict(flat(shown)),
         "inputs": _inputs(origin.models),
         "versions": {k: v for k, v in {**versions, **libraries}.items() if v},
         "notes": list(origin.models.notes) if origin.models else [],
@@ -140,11 +165,11 @@ def _inputs(models: FinetuneInfo | None) -> dict[str, Any]:
         "archive": models.archive_hash,
         "images": models.n_images,
         "patients": models.n_patients,
-        **dict(_flat(_weights(models.init), "weights.")),
+        **dict(flat(weights(models.init), "weights.")),
     }
 
 
-def _weights(init: Mapping[str, Any]) -> dict[str, Any]:
+def weights(init: Mapping[str, Any]) -> dict[str, Any]:
     """Return where the encoder came from; the name of a bare weight file may say whose it is."""
     if not init:
         return {"method": "random"}
@@ -152,19 +177,21 @@ def _weights(init: Mapping[str, Any]) -> dict[str, Any]:
     return {"method": "unknown, a weight file without a record"} | known
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(
+    values: Mapping[str, Any], prefix: str = "", *, longest: int = 4
+) -> Iterator[tuple[str, Any]]:
     """Yield scalars under dotted keys; lists of scalars as text, longer ones left out."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.", longest=longest)
         elif isinstance(value, list | tuple):
-            if len(value) <= 4:
+            if len(value) <= longest:
                 yield f"{prefix}{key}", ", ".join(str(item) for item in value)
         elif value is not None:
             yield f"{prefix}{key}", value
 
 
-def _curve(curve: Roc | Calibration) -> dict[str, Any]:
+def _curve(curve: Roc | Calibration | Risks) -> dict[str, Any]:
     return {
         key: value.round(DIGITS).tolist() if isinstance(value, np.ndarray) else value
         for key, value in asdict(curve).items()

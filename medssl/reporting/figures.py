@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 # Okabe & Ito's palette, black and yellow left out: told apart by colour-blind readers, on paper too
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
@@ -64,40 +65,65 @@ def roc(curves: Sequence[Curve], labels: Sequence[str]) -> str:
         axes.set_xlabel("1 − specificity")
         axes.set_ylabel("Sensitivity")
         _legend(axes, lines, labels, "lower right")
-        return _svg(figure, "roc")
+        return svg(figure, "roc")
 
 
 def calibration(curves: Sequence[Curve], labels: Sequence[str]) -> str:
-    """Return the smoothed calibration curves over the spread of the probabilities.
+    """Return the smoothed calibration curves.
 
     Args:
         curves: Entries of `curves.calibration` in a report.
         labels: One for each, for the legend.
     """
     with mpl.rc_context(STYLE):
-        single = len(curves) == 1
-        figure = Figure(figsize=(5.2, 6.1 if single else 5.0), layout="constrained")
-        heights = [5, 1] if single else [1]
-        rows = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)
-        top, *below = rows[:, 0]
-        lines = top.plot([0, 1], [0, 1], color=FAINT, linewidth=0.9, linestyle=(0, (4, 4)))
+        figure = Figure(figsize=(5.2, 5.0), layout="constrained")
+        axes = figure.subplots()
+        lines = axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.9, linestyle=(0, (4, 4)))
         for k, curve in enumerate(curves):
             colour, style = _look(k)
-            _band(top, curve["predicted"], curve, colour, single=single)
-            lines += top.plot(
+            _band(axes, curve["predicted"], curve, colour, single=len(curves) == 1)
+            lines += axes.plot(
                 curve["predicted"],
-                _floats(curve["observed"]),
+                floats(curve["observed"]),
                 color=colour,
                 linestyle=style,
                 linewidth=1.8,
             )
-        _unit_square(top, aspect="auto" if single else "equal")
-        top.set_ylabel("Observed share of positives")
-        _legend(top, lines, ["ideal", *labels], "upper left")
-        for axes in below:
-            _spread(axes, curves[0])
-        (below or [top])[-1].set_xlabel("Predicted probability")
-        return _svg(figure, "calibration")
+        _unit_square(axes)
+        axes.set_xlabel("Predicted probability")
+        axes.set_ylabel("Observed share of positives")
+        _legend(axes, lines, ["ideal", *labels], "upper left")
+        return svg(figure, "calibration")
+
+
+def risks(curves: Sequence[Curve], labels: Sequence[str], threshold: float | None) -> str:
+    """Return how the scores spread: positives above the line, negatives below, each by count.
+
+    Args:
+        curves: Entries of `curves.risks` in a report.
+        labels: A title for each; an empty one is left out.
+        threshold: Marked where there is one.
+    """
+    across = 1 if len(curves) == 1 else min(3, max(2, len(curves)))
+    down = -(-len(curves) // across)
+    size = (5.2, 5.0) if across == 1 else (10.4, 3.1 * down)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        parts = figure.subfigures(down, across, squeeze=False).ravel()
+        for part, curve, label in zip(parts, curves, labels, strict=False):
+            above, below = part.subplots(2, 1, sharex=True, gridspec_kw={"hspace": 0.04})
+            _counts(above, curve, "positives", COLOURS[1])
+            _counts(below, curve, "negatives", COLOURS[0])
+            below.invert_yaxis()
+            below.spines["bottom"].set_visible(False)
+            above.spines["bottom"].set_visible(False)
+            above.tick_params(axis="x", length=0)
+            below.set_xlabel("Predicted probability" if _is_share(curve) else "Score")
+            above.set_title(label, loc="left", fontsize=10)
+            if threshold is not None:
+                for axes in (above, below):
+                    axes.axvline(threshold, color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
+        return svg(figure, "risks")
 
 
 def fold_strip(rows: Sequence[Mapping[str, Any]], drift: Sequence[Mapping[str, Any]]) -> str:
@@ -118,7 +144,7 @@ def fold_strip(rows: Sequence[Mapping[str, Any]], drift: Sequence[Mapping[str, A
             colour, _ = _look(columns.index(column))
             axes.axhline(y, color="#e6eaee", linewidth=0.8, zorder=0)
             axes.scatter(
-                _floats(values),
+                floats(values),
                 np.full(len(values), y),
                 s=34,
                 color=colour,
@@ -136,7 +162,7 @@ def fold_strip(rows: Sequence[Mapping[str, Any]], drift: Sequence[Mapping[str, A
         axes.spines["left"].set_visible(False)
         axes.margins(x=0.03)
         axes.set_xlabel("AUROC inside each test fold; the bar marks their mean")
-        return _svg(figure, "folds")
+        return svg(figure, "folds")
 
 
 def _look(k: int) -> tuple[str, str]:
@@ -158,40 +184,45 @@ def _legend(axes: Axes, lines: Sequence[Line2D], labels: Sequence[str], place: s
 def _band(axes: Axes, x: Sequence[float], curve: Curve, colour: str, *, single: bool) -> None:
     axes.fill_between(
         x,
-        _floats(curve["low"]),
-        _floats(curve["high"]),
+        floats(curve["low"]),
+        floats(curve["high"]),
         color=colour,
         alpha=0.18 if single else 0.08,
         linewidth=0,
     )
 
 
-def _unit_square(axes: Axes, aspect: str = "equal") -> None:
+def _unit_square(axes: Axes) -> None:
     ticks = np.linspace(0, 1, 6)
-    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=ticks, yticks=ticks, aspect=aspect)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=ticks, yticks=ticks, aspect="equal")
     axes.grid(color="#eef1f4", linewidth=0.8)
     axes.set_axisbelow(True)
 
 
-def _spread(axes: Axes, curve: Curve) -> None:
-    """Draw the share of each class per bin, positives up and negatives down."""
-    edges = np.array(curve["bin_edges"])
-    for name, sign, colour in (("positives", 1, COLOURS[1]), ("negatives", -1, FAINT)):
-        counts = np.array(curve[name])
-        shares = sign * counts / max(counts.sum(), 1)
-        axes.bar(edges[:-1], shares, np.diff(edges), align="edge", color=colour, alpha=0.85)
-        axes.text(-0.015, 0.75 if sign > 0 else 0.25, name, transform=axes.transAxes, ha="right",
-                  va="center", color=colour, fontsize=8)  # fmt: skip
-    axes.axhline(0, color=FAINT, linewidth=0.8)
-    axes.set(xlim=(0, 1), yticks=[])
-    axes.spines["left"].set_visible(False)
+def _counts(axes: Axes, curve: Curve, outcome: str, colour: str) -> None:
+    """Draw the number of units of one outcome per bin, with whole numbers on its own scale."""
+    edges, counts = np.array(curve["bin_edges"]), np.array(curve[outcome])
+    axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=colour, linewidth=0)
+    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_ylim(0, max(1.0, 1.08 * counts.max()))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+    axes.set_ylabel(f"{outcome.capitalize()}, {int(counts.sum())}")
+    axes.grid(axis="y", color="#eef1f4", linewidth=0.8)
+    axes.set_axisbelow(True)
 
 
-def _floats(values: Sequence[float | None]) -> np.ndarray:
+def _is_share(curve: Curve) -> bool:
+    edges = curve["bin_edges"]
+    return bool(edges[0] == 0 and edges[-1] == 1)
+
+
+def floats(values: Sequence[float | None]) -> np.ndarray:
+    """Return numbers of a record as an array; null is not-a-number."""
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def _svg(figure: Figure, name: str) -> str:
+def svg(figure: Figure, name: str) -> str:
     """Return the figure as an SVG element whose ids start with ``name``, so that several fit."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)

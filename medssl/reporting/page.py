@@ -6,8 +6,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from medssl.reporting import figures
+from medssl.evaluation.assessment import MACRO
+from medssl.reporting import figures, forest
 
+DRAWN = ("auroc", "average_precision", "brier")  # metrics of which a comparison has a figure
 DASH = "–"
 
 
@@ -17,6 +19,11 @@ def render(report: Mapping[str, Any]) -> str:
     Args:
         report: As read from `report.json`; nothing else is shown.
     """
+    return fill("report.html.j2", report, _figures(report))
+
+
+def fill(template: str, report: Mapping[str, Any], drawn: Mapping[str, str]) -> str:
+    """Return a template with its record and its figures, SVG elements by name."""
     environment = Environment(
         loader=PackageLoader("medssl.reporting"),
         autoescape=True,
@@ -24,10 +31,10 @@ def render(report: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "count": count, "percent": percent}
-    drawn = {name: Markup(svg) for name, svg in _figures(report).items()}
-    page = environment.get_template("report.html.j2").render(report=report, figures=drawn)
-    return page + "\n"
+    filters = (number, count, percent, plain, signed, verdict)
+    environment.filters |= {filter_.__name__: filter_ for filter_ in filters}
+    shown = {name: Markup(svg) for name, svg in drawn.items()}
+    return environment.get_template(template).render(report=report, figures=shown) + "\n"
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -39,6 +46,38 @@ def number(value: float | None, digits: int = 3) -> str:
     if value is None or value != value:
         return DASH
     return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def signed(value: float | None) -> str:
+    """Return a difference with its sign.
+
+    >>> signed(0.0312), signed(-0.2), signed(0.0)
+    ('+0.031', '−0.200', '0.000')
+    """
+    shown = number(value)
+    return f"+{shown}" if value is not None and value > 0 else shown
+
+
+def verdict(difference: Mapping[str, Any]) -> str:
+    """Return what the interval of a difference says, and no more than that."""
+    low, high = difference["low"], difference["high"]
+    if low is None or high is None:
+        return "no interval"
+    if low == high == 0:
+        return "the same"
+    if low <= 0 <= high:
+        return "the interval holds 0: either may be better"
+    better = (low > 0) == difference["higher_is_better"]
+    return f"the interval leaves out 0, in favour of {difference['run' if better else 'against']}"
+
+
+def plain(value: float) -> str:
+    """Return a number with the digits it needs.
+
+    >>> plain(1.0), plain(0.05)
+    ('1', '0.05')
+    """
+    return f"{value:g}".replace("-", "\N{MINUS SIGN}")
 
 
 def count(value: int | None) -> str:
@@ -69,6 +108,29 @@ def _figures(report: Mapping[str, Any]) -> dict[str, str]:
     if curves["calibration"]:
         labels = [row["column"] if several else "observed" for row in curves["calibration"]]
         drawn["calibration"] = figures.calibration(curves["calibration"], labels)
+    drawn["risks"] = figures.risks(
+        curves["risks"],
+        [row["column"] if several else "" for row in curves["risks"]],
+        report["threshold"]["value"] if report["operating_points"] else None,
+    )
     if folds["drift"]:
         drawn["folds"] = figures.fold_strip(folds["rows"], folds["drift"])
     return drawn
+
+
+def render_comparison(record: Mapping[str, Any]) -> str:
+    """Return the page that draws a comparison.
+
+    Args:
+        record: As read from `comparison.json`; nothing else is shown.
+    """
+    column = MACRO if len(record["columns"]) > 1 else record["columns"][0]
+    drawn = {}
+    for metric in DRAWN:
+        estimates, differences = (
+            [row for row in record[part] if (row["metric"], row["column"]) == (metric, column)]
+            for part in ("estimates", "differences")
+        )
+        if differences:
+            drawn[metric] = forest.draw(estimates, differences, metric)
+    return fill("comparison.html.j2", record, drawn)

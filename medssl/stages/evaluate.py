@@ -1,28 +1,35 @@
 """`medssl evaluate`: from predictions to a report whose numbers hold."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from medssl.artifacts import (
-    foreign_predictions,
-    predictions,
-    records,
-    report,
-    run_folder,
-    site_models,
-    splits,
-)
+import pyarrow as pa
+
+from medssl.artifacts import foreign_predictions, origin, predictions, report, run_folder
+from medssl.artifacts.origin import Origin
 from medssl.config.evaluate import EvaluateSettings
-from medssl.evaluation import assessment, cautions, curves, intervals, units
+from medssl.evaluation import (
+    assessment,
+    cautions,
+    curves,
+    intervals,
+    operating_points,
+    sizes,
+    units,
+)
 from medssl.evaluation.assessment import Estimate
-from medssl.evaluation.cautions import Circumstances
+from medssl.evaluation.operating_points import OperatingPoint
 from medssl.evaluation.units import Units
 from medssl.foundation import files, seeding
+from medssl.foundation.cost import Cost, peak_memory
+from medssl.foundation.errors import UsageError
 from medssl.foundation.reporting import Reporter, Silent, Tee
 from medssl.reporting import contents, page
-from medssl.reporting.contents import Findings, Origin
+from medssl.reporting.contents import Findings
 
-SMOKE_RESAMPLES = 200
+_TRIAL = 100  # resamples drawn to say how long all of them take
+_COLUMN_BYTES = 200_000  # of a report and its tables, per column
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +46,7 @@ class EvaluatePlan:
     n_events: tuple[int, ...]  # positive units per column
     n_repeats: int
     metrics: tuple[str, ...]
+    threshold: float | None  # None: nothing is called positive
     resamples: int
 
 
@@ -53,7 +61,9 @@ class EvaluateResult:
     reason: str
     n_patients: int  # images, where patients are unknown
     n_units: int
+    threshold: float | None
     estimates: tuple[Estimate, ...]
+    operating_points: tuple[OperatingPoint, ...]
     cautions: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -64,8 +74,15 @@ def plan(settings: EvaluateSettings) -> EvaluatePlan:
     Raises:
         ArtifactError: The run is missing, unfinished, damaged or of another stage.
         DataError: The predictions are refused.
+        UsageError: The threshold lies outside the probabilities.
     """
     _, judged = _read(settings)
+    threshold = _threshold(settings, judged)
+    usable = (
+        metric.name
+        for k in range(len(judged.columns))
+        for metric in assessment.usable_metrics(judged, k, threshold)
+    )
     return EvaluatePlan(
         target=judged.target,
         columns=judged.columns,
@@ -76,8 +93,23 @@ def plan(settings: EvaluateSettings) -> EvaluatePlan:
         n_units=len(judged.truth),
         n_events=tuple(int(n) for n in judged.truth.sum(axis=0)),
         n_repeats=judged.n_repeats,
-        metrics=tuple(metric.name for metric in assessment.usable_metrics(judged)),
-        resamples=_resamples(settings),
+        metrics=tuple(dict.fromkeys(usable)),
+        threshold=threshold,
+        resamples=settings.draws,
+    )
+
+
+def cost(settings: EvaluateSettings) -> Cost:
+    """Return what the run would take at most, from a few resamples; writes nothing."""
+    source, judged = _read(settings)
+    few = settings.model_copy(update={"resamples": min(_TRIAL, settings.draws), "smoke": False})
+    started = time.perf_counter()
+    _assess(few, source, judged, _threshold(settings, judged), Silent())
+    return Cost(
+        seconds=(time.perf_counter() - started) * settings.draws / few.draws,
+        disk_bytes=_COLUMN_BYTES * len(judged.columns),
+        memory_bytes=peak_memory(),
+        basis=f"at most, from {few.draws} resamples",
     )
 
 
@@ -99,24 +131,26 @@ def run(
     Raises:
         ArtifactError: The run is missing, unfinished, damaged or of another stage.
         DataError: The predictions are refused; nothing was written.
-        UsageError: The output folder is in use.
+        UsageError: The output folder is in use, or the threshold lies outside the probabilities.
     """
     reporter = reporter or Silent()
-    origin, judged = _read(settings)
-    inputs = {"predictions": origin.predictions_sha256}
+    source, judged = _read(settings)
+    threshold = _threshold(settings, judged)
+    settings = settings.model_copy(update={"threshold": "none" if threshold is None else threshold})
+    inputs = {"predictions": source.predictions_sha256}
     with run_folder.create(
         out, stage="evaluate", settings=settings, inputs=inputs, resume=resume
     ) as folder:
         reporter = Tee(reporter, folder.log)
         reporter.note(
             f"judging {len(judged.truth)} units of {judged.n_patients} patients by "
-            f"{_resamples(settings)} resamples; the unit is the {judged.kind}: {judged.reason}"
+            f"{settings.draws} resamples; the unit is the {judged.kind}: {judged.reason}"
         )
-        findings = _assess(settings, origin, judged, reporter)
+        findings = _assess(settings, source, judged, threshold, reporter)
         for caution in findings.cautions:
             reporter.warn(caution)
         folder.environment()
-        content = contents.compose(findings, origin, settings, _resamples(settings))
+        content = contents.compose(findings, source, settings)
         report.write_tables(out, content)
         report.write(out, content)
         files.write_text(out / "report.html", page.render(report.read(out)))
@@ -128,80 +162,85 @@ def run(
         reason=judged.reason,
         n_patients=judged.n_patients,
         n_units=len(judged.truth),
+        threshold=threshold,
         estimates=findings.estimates,
+        operating_points=findings.operating_points,
         cautions=findings.cautions,
         notes=findings.notes,
     )
 
 
 def _read(settings: EvaluateSettings) -> tuple[Origin, Units]:
-    if settings.run is not None:
-        run_folder.require_finished(settings.run, "finetune")
-        path = settings.run / "predictions.parquet"
-        table, origin = predictions.read(path), _origin_of_run(settings.run)
-    else:
-        assert settings.predictions is not None  # the settings have one of the two
-        path = settings.predictions
-        table = foreign_predictions.read(path)
-        origin = Origin(predictions_sha256=files.sha256(path))
-    grouped = origin.splits is None or origin.splits.group != "none"
-    return origin, units.build(
+    table, source, path = _open(settings)
+    grouped = source.splits is None or source.splits.group != "none"
+    return source, units.build(
         table,
-        target=origin.splits.target if origin.splits else foreign_predictions.TARGET,
+        target=source.splits.target if source.splits else foreign_predictions.TARGET,
         aggregate=settings.aggregate,
         where=str(path),
         grouped=grouped,
     )
 
 
-def _origin_of_run(run: Path) -> Origin:
-    described = (run / "finetune.json").is_file()
-    return Origin(
-        predictions_sha256=files.sha256(run / "predictions.parquet"),
-        splits=splits.read(run / "splits.json"),
-        settings=run_folder.read_config(run),
-        environment=records.read(run / "env.json", run_folder.ENV_SCHEMA),
-        models=site_models.read(run) if described else None,
-    )
+def _open(settings: EvaluateSettings) -> tuple[pa.Table, Origin, Path]:
+    if settings.run is not None:
+        source = origin.of_run(settings.run)
+        path = settings.run / origin.PREDICTIONS
+        return predictions.read(path), source, path
+    assert settings.predictions is not None  # the settings have one of the two
+    path = settings.predictions
+    return foreign_predictions.read(path), origin.of_table(path), path
+
+
+def _threshold(settings: EvaluateSettings, judged: Units) -> float | None:
+    """Return the score from which a unit is called positive, or None."""
+    probable = assessment.are_probabilities(judged)
+    if settings.threshold == "none":
+        return None
+    if settings.threshold == "auto":
+        return assessment.DEFAULT_THRESHOLD if probable else None
+    if probable and not 0 <= settings.threshold <= 1:
+        raise UsageError(
+            f"no probability reaches from one side of {settings.threshold} to the other",
+            where="threshold",
+            fix="give a value between 0 and 1",
+        )
+    return settings.threshold
 
 
 def _assess(
-    settings: EvaluateSettings, origin: Origin, judged: Units, reporter: Reporter
+    settings: EvaluateSettings,
+    source: Origin,
+    judged: Units,
+    threshold: float | None,
+    reporter: Reporter,
 ) -> Findings:
     rng = seeding.rng(settings.seed, "evaluate", "bootstrap")
-    counts = intervals.draw(judged.stratum, _resamples(settings), rng)
-    estimates = assessment.estimates(judged, counts, settings.level)
+    draws = intervals.draw_both(judged.stratum, settings.draws, rng)
+    measured = assessment.measure(judged, draws, threshold)
+    estimates = assessment.estimates(measured, settings.level)
     folds = assessment.folds(judged)
     drifts = assessment.drifts(judged, folds)
-    known = _circumstances(origin)
+    known = cautions.circumstances(source)
     columns = range(len(judged.columns))
-    tracked = list(reporter.track(columns, task="curves", unit="columns"))
-    drawn = [curves.roc(judged, k, counts, settings.level) for k in tracked]
-    probable = tracked if assessment.are_probabilities(judged) else []
-    smooth = [curves.calibration(judged, k, counts, settings.level) for k in probable]
+    tracked = reporter.track(columns, task="curves", unit="columns")
+    probable = assessment.are_probabilities(judged)
+    smooth = [
+        curves.calibration(judged, k, draws.over_all, settings.level)
+        for k in columns
+        if probable and sizes.suffice(judged, k)
+    ]
     return Findings(
         units=judged,
         estimates=estimates,
+        operating_points=operating_points.find(
+            measured, estimates, settings.prevalence, settings.level
+        ),
         folds=folds,
         drifts=drifts,
-        rocs=tuple(drawn),
+        rocs=tuple(curves.roc(judged, k, draws.within_class, settings.level) for k in tracked),
         calibrations=tuple(curve for curve in smooth if curve is not None),
+        risks=tuple(curves.risks(judged, k) for k in columns),
         cautions=cautions.find(judged, estimates, drifts, known),
-        notes=cautions.notes(judged, known),
+        notes=cautions.notes(judged, known, threshold=threshold),
     )
-
-
-def _circumstances(origin: Origin) -> Circumstances:
-    trial = bool(origin.settings.get("smoke", False))
-    if origin.models is None:
-        return Circumstances(trial=trial)
-    return Circumstances(
-        synthetic=origin.models.synthetic,
-        trial=trial,
-        pretrained=bool(origin.models.init),
-        overlap=origin.models.init.get("overlap_patients"),
-    )
-
-
-def _resamples(settings: EvaluateSettings) -> int:
-    return min(settings.resamples, SMOKE_RESAMPLES) if settings.smoke else settings.resamples

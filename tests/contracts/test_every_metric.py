@@ -1,24 +1,73 @@
-"""Every row of the metric table, against the scikit-learn function it names and against loops."""
+"""Every row of the metric table, against the reference it names and against loops.
+
+The references are functions of scikit-learn, and statsmodels' regression for the two that are
+regressions. What needs a threshold is judged at 0.5.
+"""
 
 import importlib
 import warnings
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 
 from medssl.evaluation import metrics
 
 TABLE = pytest.mark.parametrize("metric", metrics.TABLE, ids=lambda metric: metric.name)
 
 
+THRESHOLD = 0.5
+REGRESSIONS = ("calibration_intercept", "calibration_slope")
+
+
+def computed(metric, target, score, weight=None):
+    return metric.compute(target, metric.of(score, THRESHOLD), weight)
+
+
 def reference(metric, target, score, weight=None):
+    if metric.name in REGRESSIONS:
+        return regression(metric, target, score, weight)
     module, _, name = metric.reference.rpartition(".")
+    shown = score >= THRESHOLD if metric.thresholded else score
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         function = getattr(importlib.import_module(module), name)
-        return function(target, score, sample_weight=weight)
+        return function(target, shown, sample_weight=weight, **metric.options)
+
+
+def regression(metric, target, score, weight=None):
+    """Logistic regression of the outcome on the logit, which is an offset for the intercept.
+
+    statsmodels diverges for offsets of 14, which scores of 0 and 1 have: there is one unknown,
+    so its equation is solved here. `test_recalibration.py` holds it against statsmodels.
+    """
+    weight = np.ones(len(score)) if weight is None else weight
+    clipped = np.clip(score, 1e-6, 1 - 1e-6)
+    x = np.log(clipped / (1 - clipped))
+    if metric.name == "calibration_intercept":
+        return brentq(lambda a: weight @ (target - 1 / (1 + np.exp(-a - x))), -40, 40, xtol=1e-12)
+    if separated(target, score, weight):
+        return np.nan
+    design = np.c_[np.ones(len(x)), x]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = sm.GLM(target, design, sm.families.Binomial(), freq_weights=weight)
+        return model.fit(maxiter=400, tol=1e-14).params[1]
+
+
+def separated(target, score, weight):
+    """Whether a cut has all positives on one side of it and all negatives on the other."""
+    there = weight > 0
+    positive, negative = score[there & (target == 1)], score[there & (target == 0)]
+    return positive.min() >= negative.max() or negative.min() >= positive.max()
+
+
+def close(metric):
+    """Iterations end where a step no longer matters, sums to the last digit."""
+    return {"abs": 1e-12} if metric.name not in REGRESSIONS else {"rel": 1e-5, "abs": 1e-5}
 
 
 @st.composite
@@ -38,8 +87,8 @@ def cohorts(draw, least=2):
 @given(cohort=cohorts())
 def test_equals_scikit_learn_with_ties(metric, cohort):
     target, score, _ = cohort
-    assert metric.compute(target, score) == pytest.approx(
-        reference(metric, target, score), abs=1e-12
+    assert computed(metric, target, score) == pytest.approx(
+        reference(metric, target, score), nan_ok=True, **close(metric)
     )
 
 
@@ -48,8 +97,9 @@ def test_equals_scikit_learn_with_ties(metric, cohort):
 def test_equals_scikit_learn_with_weights(metric, cohort):
     target, score, weight = cohort
     for factor in (1.0, 0.37):  # whole counts, and weights that do not add up exactly
-        found = metric.compute(target, score, weight * factor)
-        assert found == pytest.approx(reference(metric, target, score, weight), abs=1e-12)
+        found = computed(metric, target, score, weight * factor)
+        expected = reference(metric, target, score, weight)
+        assert found == pytest.approx(expected, nan_ok=True, **close(metric))
 
 
 @TABLE
@@ -57,8 +107,8 @@ def test_equals_scikit_learn_with_weights(metric, cohort):
 def test_a_weight_is_a_repeated_unit(metric, cohort):
     target, score, weight = cohort
     repeated = np.repeat(np.arange(len(target)), weight.astype(int))
-    assert metric.compute(target, score, weight) == pytest.approx(
-        metric.compute(target[repeated], score[repeated]), abs=1e-12
+    assert computed(metric, target, score, weight) == pytest.approx(
+        computed(metric, target[repeated], score[repeated]), nan_ok=True, **close(metric)
     )
 
 
@@ -67,10 +117,10 @@ def test_a_weight_is_a_repeated_unit(metric, cohort):
 def test_rows_of_weights_are_independent(metric, cohort, rows, seed):
     target, score, _ = cohort
     weight = np.random.default_rng(seed).integers(0, 3, (rows, len(target))).astype(float)
-    together = metric.compute(target, score, weight)
-    alone = [float(metric.compute(target, score, row)) for row in weight]
+    together = computed(metric, target, score, weight)
+    alone = [float(computed(metric, target, score, row)) for row in weight]
     assert together.shape == (rows,)
-    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-12, equal_nan=True)
+    assert together == pytest.approx(np.array(alone), nan_ok=True, **close(metric))
 
 
 @TABLE
@@ -78,8 +128,8 @@ def test_rows_of_weights_are_independent(metric, cohort, rows, seed):
 def test_order_of_units_does_not_matter(metric, cohort, seed):
     target, score, weight = cohort
     order = np.random.default_rng(seed).permutation(len(target))
-    assert metric.compute(target[order], score[order], weight[order]) == pytest.approx(
-        metric.compute(target, score, weight), abs=1e-12
+    assert computed(metric, target[order], score[order], weight[order]) == pytest.approx(
+        computed(metric, target, score, weight), nan_ok=True, **close(metric)
     )
 
 
@@ -88,29 +138,30 @@ def test_order_of_units_does_not_matter(metric, cohort, seed):
 def test_rankings_do_not_care_about_the_scale(metric, cohort):
     target, score, weight = cohort
     stretched = np.exp(3 * score) - 7
-    same = metric.compute(target, stretched, weight) == pytest.approx(
-        metric.compute(target, score, weight), abs=1e-12
+    same = computed(metric, target, stretched, weight) == pytest.approx(
+        computed(metric, target, score, weight), nan_ok=True, abs=1e-12
     )
-    assert same or metric.needs_probability
+    assert same or metric.needs_probability or metric.thresholded
 
 
 @TABLE
 @pytest.mark.parametrize("label", [0, 1])
 def test_one_unit(metric, label):
     """With one unit there is nothing to rank; what stays defined is exact."""
-    found = float(metric.compute(np.array([label]), np.array([0.25])))
+    found = float(computed(metric, np.array([label]), np.array([0.25])))
     expected = {
-        "auroc": (np.nan, np.nan),
         "average_precision": (np.nan, 1.0),
         "brier": (0.0625, 0.5625),
-        "scaled_brier": (np.nan, np.nan),
-    }[metric.name][label]
+        "sensitivity": (np.nan, 0.0),
+        "specificity": (1.0, np.nan),
+        "npv": (1.0, 0.0),
+    }.get(metric.name, (np.nan, np.nan))[label]
     assert found == pytest.approx(expected, nan_ok=True)
 
 
 @TABLE
 def test_no_units_have_no_value(metric):
-    assert np.isnan(metric.compute(np.array([], dtype=int), np.array([])))
+    assert np.isnan(computed(metric, np.array([], dtype=int), np.array([])))
 
 
 @TABLE
@@ -120,29 +171,60 @@ def test_a_class_without_weight_is_absent(metric, absent):
     rng = np.random.default_rng(absent)
     target, score = rng.integers(0, 2, 200), rng.random(200)
     weight = np.where(target == absent, 0.0, rng.random(200))
-    found = float(metric.compute(target, score, weight))
-    if metric.name in {"auroc", "scaled_brier"} or (metric.name, absent) == (
-        "average_precision",
-        1,
-    ):
+    found = float(computed(metric, target, score, weight))
+    needed = {
+        "brier": set(),
+        "average_precision": {1},
+        "sensitivity": {1},
+        "specificity": {0},
+        "ppv": set(),
+        "npv": set(),
+    }.get(metric.name, {0, 1})
+    if absent in needed:
         assert np.isnan(found)
     else:
         kept = target != absent
-        assert found == pytest.approx(metric.compute(target[kept], score[kept], weight[kept]))
+        expected = computed(metric, target[kept], score[kept], weight[kept])
+        assert found == pytest.approx(expected)
 
 
 @TABLE
-def test_no_skill_is_what_knowing_only_the_prevalence_reaches(metric):
-    target = np.array([1] * 30 + [0] * 70)
-    assert metric.compute(target, np.full(100, 0.3)) == pytest.approx(metric.no_skill(0.3))
+@pytest.mark.parametrize("constant", [0.3, 0.7])
+def test_no_skill_is_what_knowing_only_the_prevalence_reaches(metric, constant):
+    """One score for everyone: the prevalence, or what calls everyone positive."""
+    target = np.array([1] * round(100 * constant) + [0] * round(100 - 100 * constant))
+    found = float(computed(metric, target, np.full(100, constant)))
+    no_skill = metric.no_skill(constant)
+    if no_skill is None:  # what is reached depends on how many are called positive
+        assert metric.name in {"sensitivity", "specificity", *REGRESSIONS}
+    elif np.isnan(found):  # nobody is called so
+        assert metric.name == {0.3: "ppv", 0.7: "npv"}[constant]
+    else:
+        assert found == pytest.approx(no_skill)
 
 
 @TABLE
 def test_a_perfect_score_beats_no_skill_in_the_stated_direction(metric):
     target = np.array([1] * 30 + [0] * 70)
-    best = float(metric.compute(target, target.astype(float)))
+    best = float(computed(metric, target, target.astype(float)))
+    if metric.higher_is_better is None:
+        assert metric.ideal is not None
+        return
     assert best == (1.0 if metric.higher_is_better else 0.0)
-    assert (best > metric.no_skill(0.3)) == metric.higher_is_better
+    no_skill = metric.no_skill(0.3)
+    if no_skill is not None:
+        assert (best > no_skill) == metric.higher_is_better
+
+
+@TABLE
+def test_what_is_said_to_depend_on_the_share_of_positives_does(metric):
+    """Every negative counted twice: the share of positives falls, nothing else changes."""
+    rng = np.random.default_rng(0)
+    target, score = rng.integers(0, 2, 400), rng.random(400)
+    doubled = np.where(target == 1, 1.0, 2.0)
+    changes = abs(computed(metric, target, score, doubled) - computed(metric, target, score)) > 1e-9
+    # a slope hardly moves, and the regression has to be fitted in whole resamples all the same
+    assert changes == metric.needs_prevalence
 
 
 @TABLE
@@ -151,6 +233,20 @@ def test_the_row_is_complete(metric):
     assert metric.meaning
     assert metric.task == "binary"
     assert [row.name for row in metrics.TABLE].count(metric.name) == 1
+    assert (metric.ideal is None) == (metric.higher_is_better is not None)
+
+
+def test_a_threshold_is_needed_where_one_is_needed():
+    needing = [metric for metric in metrics.TABLE if metric.thresholded]
+    assert len(needing) == 5
+    for metric in needing:
+        with pytest.raises(ValueError, match="needs a threshold"):
+            metric.of(np.array([0.2]), None)
+
+
+def test_who_reaches_the_threshold_is_called_positive():
+    metric = next(metric for metric in metrics.TABLE if metric.name == "sensitivity")
+    assert metric.of(np.array([0.49, 0.5, 0.51]), 0.5).tolist() == [0, 1, 1]
 
 
 def test_auroc_counts_pairs():

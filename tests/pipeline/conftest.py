@@ -1,10 +1,17 @@
-"""The five stages, run once on a small synthetic archive; many tests look at what they left."""
+"""The five stages, run once on a small synthetic archive; many tests look at what they left.
+
+Where the scores matter and the training does not, a finetune run is made by hand.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from medssl.artifacts import predictions, run_folder, site_models, splits, tables
+from medssl.config.finetune import FinetuneSettings
+from medssl.evaluation import folds
 from medssl.ingestion import phantoms
 
 PRETRAIN = ("--epochs", 2, "--image-size", 32, "--batch-size", 16, "--device", "cpu")
@@ -63,3 +70,126 @@ def pipeline(tmp_path_factory, run_main):
         said[name] = run_main(*words, *extra, "-o", root / name)
         assert said[name][0] == 0, said[name]
     return Pipeline(root, scans, said)
+
+
+NAMES = ("<1", "=1", ">=2")  # of three classes
+
+
+def cohort(n_patients, seed, *, mixed=False, classes=2):
+    """Patients with one to three images, their classes, and a graded score per class."""
+    rng = np.random.default_rng(seed)
+    patients, labels, logits = [], [], []
+    for patient in range(n_patients):
+        own = int(rng.integers(classes))
+        frailty = rng.normal()
+        for _ in range(rng.integers(1, 4)):
+            label = int(rng.integers(classes)) if mixed and rng.random() < 0.2 else own
+            logit = rng.normal(size=classes) + 0.5 * frailty * np.arange(classes)
+            logit[label] += 1
+            patients.append(f"key{patient:03d}")
+            labels.append(label)
+            logits.append(logit)
+    return patients, labels, np.array(logits)
+
+
+def finetune_run(  # noqa: PLR0913 - one for each thing in which runs differ
+    folder,
+    *,
+    n_patients=60,
+    classes=2,
+    repeats=2,
+    group="patient",
+    info=None,
+    model=2,
+    fold_seed=0,
+    changes=None,
+    **kwargs,
+):
+    """A finished run as `medssl finetune` leaves it, with made-up scores.
+
+    Runs of another ``model`` score the same images otherwise; ``changes`` are settings.
+    """
+    patients, labels, logits = cohort(n_patients, seed=1, classes=classes, **kwargs)
+    if group == "none":
+        patients = [f"{key}-{n}" for n, key in enumerate(patients)]
+    names_of = NAMES if classes > 2 else ("0", "1")
+    names = [names_of[label] for label in labels]
+    plans = folds.assign(patients, names, n_folds=3, repeats=repeats, seed=fold_seed)
+    noise = np.random.default_rng(model).normal(scale=0.3, size=(repeats, *logits.shape))
+    rows = [
+        {
+            "image_id": f"i{n:04d}",
+            "patient_key": key,
+            "site": f"site{n % 2}",
+            "target": f"finding={names_of[k]}" if classes > 2 else "finding",
+            "label": int(labels[n] == k),
+            "score": float(share[k]),
+            "repeat": repeat,
+            "fold": plan[key],
+            "seed": 0,
+            "part": part,
+        }
+        for repeat, plan in enumerate(plans)
+        for n, key in enumerate(patients)
+        for share in [_softmax(logits[n] + noise[repeat, n])]
+        for k in (range(classes) if classes > 2 else [1])
+        for part in ("test", "inner")
+        if part == "test" or repeat == 0
+    ]
+    facts = {"archive": folder / "archive", "init_from": "none", "target": "finding"}
+    settings = FinetuneSettings(**(facts | (changes or {})))
+    with run_folder.create(folder, stage="finetune", settings=settings) as run:
+        run.environment()
+        predictions.write(
+            folder / "predictions.parquet", tables.build(rows, predictions.PREDICTIONS)
+        )
+        plan = splits.Splits(
+            target="finding",
+            classes=tuple(sorted(set(names))),
+            positive="1" if classes == 2 else None,
+            seed=0,
+            group=group,
+            n_folds=3,
+            test_fold=plans,
+        )
+        splits.write(folder / "splits.json", plan)
+        if info:
+            site_models.write(folder, info)
+    return rows, plan
+
+
+def _softmax(logit):
+    return np.exp(logit) / np.exp(logit).sum()
+
+
+def model_info(**changes):
+    facts = {
+        "archive_hash": "ff00",
+        "target": "finding",
+        "classes": ("0", "1"),
+        "positive": "1",
+        "encoder": "resnet18",
+        "encoder_options": {},
+        "in_channels": 1,
+        "spatial_dims": 2,
+        "image_size": 64,
+        "intensity": {},
+        "dropout": 0.1,
+        "schedule": "full",
+        "init": {"method": "vicreg", "overlap_patients": 7},
+        "n_images": 60,
+        "n_patients": 60,
+        "group": "patient",
+        "synthetic": True,
+    }
+    return site_models.FinetuneInfo(**(facts | changes))
+
+
+@pytest.fixture(scope="session", name="finetune_run")
+def _finetune_run():
+    return finetune_run
+
+
+@pytest.fixture(scope="session", name="model_info")
+def _model_info():
+    return model_info

@@ -10,11 +10,11 @@ import pytest
 import yaml
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from medssl.artifacts import predictions, report, run_folder, site_models, splits, tables
+from medssl.artifacts import predictions, report, run_folder, splits, tables
 from medssl.config.evaluate import EvaluateSettings
 from medssl.config.finetune import FinetuneSettings
 from medssl.config.loading import Sources, resolve
-from medssl.evaluation import folds
+from medssl.evaluation import metrics
 from medssl.foundation.errors import ArtifactError, DataError, UsageError
 from medssl.foundation.reporting import Recording
 from medssl.stages import evaluate
@@ -33,102 +33,6 @@ LEFT_BEHIND = {
 }
 
 
-def cohort(n_patients, seed, *, mixed=False, classes=2):
-    """Patients with one to three images, their classes, and a graded score per class."""
-    rng = np.random.default_rng(seed)
-    patients, labels, logits = [], [], []
-    for patient in range(n_patients):
-        own = int(rng.integers(classes))
-        frailty = rng.normal()
-        for _ in range(rng.integers(1, 4)):
-            label = int(rng.integers(classes)) if mixed and rng.random() < 0.2 else own
-            logit = rng.normal(size=classes) + 0.5 * frailty * np.arange(classes)
-            logit[label] += 1
-            patients.append(f"key{patient:03d}")
-            labels.append(label)
-            logits.append(logit)
-    return patients, labels, np.array(logits)
-
-
-def finetune_run(
-    folder, *, n_patients=60, classes=2, repeats=2, group="patient", info=None, **kwargs
-):
-    """A finished run as `medssl finetune` leaves it, with made-up scores."""
-    patients, labels, logits = cohort(n_patients, seed=1, classes=classes, **kwargs)
-    if group == "none":
-        patients = [f"{key}-{n}" for n, key in enumerate(patients)]
-    names_of = NAMES if classes > 2 else ("0", "1")
-    names = [names_of[label] for label in labels]
-    plans = folds.assign(patients, names, n_folds=3, repeats=repeats, seed=0)
-    noise = np.random.default_rng(2).normal(scale=0.3, size=(repeats, *logits.shape))
-    rows = [
-        {
-            "image_id": f"i{n:04d}",
-            "patient_key": key,
-            "site": f"site{n % 2}",
-            "target": f"finding={names_of[k]}" if classes > 2 else "finding",
-            "label": int(labels[n] == k),
-            "score": float(share[k]),
-            "repeat": repeat,
-            "fold": plan[key],
-            "seed": 0,
-            "part": part,
-        }
-        for repeat, plan in enumerate(plans)
-        for n, key in enumerate(patients)
-        for share in [_softmax(logits[n] + noise[repeat, n])]
-        for k in (range(classes) if classes > 2 else [1])
-        for part in ("test", "inner")
-        if part == "test" or repeat == 0
-    ]
-    settings = FinetuneSettings(archive=folder / "archive", init_from="none", target="finding")
-    with run_folder.create(folder, stage="finetune", settings=settings) as run:
-        run.environment()
-        predictions.write(
-            folder / "predictions.parquet", tables.build(rows, predictions.PREDICTIONS)
-        )
-        plan = splits.Splits(
-            target="finding",
-            classes=tuple(sorted(set(names))),
-            positive="1" if classes == 2 else None,
-            seed=0,
-            group=group,
-            n_folds=3,
-            test_fold=plans,
-        )
-        splits.write(folder / "splits.json", plan)
-        if info:
-            site_models.write(folder, info)
-    return rows, plan
-
-
-def _softmax(logit):
-    return np.exp(logit) / np.exp(logit).sum()
-
-
-def model_info(**changes):
-    facts = {
-        "archive_hash": "ff00",
-        "target": "finding",
-        "classes": ("0", "1"),
-        "positive": "1",
-        "encoder": "resnet18",
-        "encoder_options": {},
-        "in_channels": 1,
-        "spatial_dims": 2,
-        "image_size": 64,
-        "intensity": {},
-        "dropout": 0.1,
-        "schedule": "full",
-        "init": {"method": "vicreg", "overlap_patients": 7},
-        "n_images": 60,
-        "n_patients": 60,
-        "group": "patient",
-        "synthetic": True,
-    }
-    return site_models.FinetuneInfo(**(facts | changes))
-
-
 def settings_for(run=None, **changes):
     return EvaluateSettings(run=run, **({"resamples": 200} | changes))
 
@@ -138,7 +42,7 @@ def files_in(folder):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, finetune_run, model_info):
     folder = tmp_path_factory.mktemp("runs") / "finetune"
     rows, plan = finetune_run(folder, info=model_info())
     return folder, rows, plan
@@ -193,7 +97,8 @@ def test_the_report_and_its_tables_agree(run, evaluated):
     assert record["provenance"]["versions"]["numpy"] == np.__version__
     assert "archive" not in record["provenance"]["training"]
     assert record["intervals"] == {
-        "method": "percentile bootstrap, drawn within class",
+        "method": "percentile bootstrap",
+        "drawn": "within class; over all for what depends on the share of positives",
         "resampled": "patients",
         "resamples": 200,
         "level": 0.95,
@@ -240,11 +145,76 @@ def test_shuffled_rows_give_the_same_numbers(run, evaluated, tmp_path):
         assert (a.value, a.low, a.high) == pytest.approx((b.value, b.low, b.high), abs=1e-12)
 
 
-def test_its_config_repeats_it(evaluated, tmp_path):
+def test_its_config_repeats_it_to_the_same_bytes(evaluated, tmp_path):
     result, _ = evaluated
     again = resolve(EvaluateSettings, "evaluate", Sources(files=[result.folder / "config.yaml"]))
+    assert again.threshold == 0.5  # no auto is left
     repeated = evaluate.run(again, tmp_path / "again")
-    assert repeated.estimates == result.estimates
+    for name in ("report.json", "report.html"):
+        assert (repeated.folder / name).read_bytes() == (result.folder / name).read_bytes()
+
+
+def test_what_is_called_positive_is_counted_in_units(run, tmp_path, run_main):
+    """From the command line to the record: threshold, counts, predictive values elsewhere."""
+    out = tmp_path / "out"
+    words = ("--resamples", 200, "--threshold", 0.4, "--prevalence", "0.05, 0.2", "-o", out)
+    code, said, _ = run_main("evaluate", run[0], *words)
+    assert code == 0
+    record = report.read(out)
+    assert record["threshold"] == {"value": 0.4, "chosen": "given"}
+    (point,) = record["operating_points"]
+    by_patient = {}
+    for row in run[1]:
+        if row["part"] == "test":
+            by_patient.setdefault(row["patient_key"], [row["label"], []])[1].append(row)
+    cells = {}
+    for label, rows in by_patient.values():
+        repeats = [[r["score"] for r in rows if r["repeat"] == n] for n in range(2)]
+        key = (label, np.mean([np.mean(scores) for scores in repeats]) >= 0.4)
+        cells[key] = cells.get(key, 0) + 1
+    assert point["true_positives"] == cells[1, True]
+    assert point["false_positives"] == cells[0, True]
+    assert [row["prevalence"] for row in point["predictive"]] == [0.05, 0.05, 0.2, 0.2]
+    assert re.search(r"^at threshold +0\.4$", said, flags=re.MULTILINE)
+    assert re.search(r"^  Sensitivity +0\.\d{3}  \(0\.\d{3} to [01]\.\d{3}\)$", said, flags=re.M)
+    assert re.search(r"^  PPV at 0\.05 +0\.\d{3}", said, flags=re.MULTILINE)
+    assert "ideal 1)" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "problem"),
+    [
+        (("--threshold", 1.5), 2, "threshold: no probability reaches"),
+        (("--threshold", "half"), 2, "threshold"),
+        (("--prevalence", "5"), 2, "prevalence"),
+        (("--threshold", "none", "--prevalence", "0.1"), 2, "predictive values need a threshold"),
+    ],
+)
+def test_a_threshold_that_means_nothing_is_refused(run, tmp_path, run_main, words, code, problem):
+    found, _, err = run_main("evaluate", run[0], *words, "-o", tmp_path / "out")
+    assert (found, problem in err) == (code, True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_threshold_nothing_is_called(run, tmp_path):
+    result = evaluate.run(settings_for(run[0], threshold="none"), tmp_path / "out")
+    record = report.read(result.folder)
+    assert (record["threshold"], record["operating_points"]) == (None, [])
+    assert {row["threshold"] for row in record["estimates"]} == {None}
+    assert "called positive" not in result.report.read_text(encoding="utf-8")
+
+
+def test_a_small_cohort_has_no_operating_point_and_says_so(tmp_path, finetune_run):
+    finetune_run(tmp_path / "run", n_patients=14, repeats=1)
+    result = evaluate.run(settings_for(tmp_path / "run"), tmp_path / "out")
+    assert [row.metric for row in result.estimates] == [
+        "auroc", "average_precision", "brier", "scaled_brier",
+    ]  # fmt: skip
+    assert result.operating_points == ()
+    (said,) = (text for text in result.notes if "left out" in text)
+    assert said.startswith("Fewer than 10 patients of a class: calibration curve")
+    assert said in result.report.read_text(encoding="utf-8")
+    assert report.read(result.folder)["curves"]["calibration"] == []
 
 
 def test_a_plan_says_what_would_be_judged_and_writes_nothing(run, tmp_path):
@@ -253,7 +223,8 @@ def test_a_plan_says_what_would_be_judged_and_writes_nothing(run, tmp_path):
     assert (plan.unit, plan.n_patients, plan.n_units, plan.n_repeats) == ("patient", 60, 60, 2)
     assert plan.n_events == (sum(label for _, label in _labels(run[1])),)
     assert plan.resamples == 200
-    assert plan.metrics == ("auroc", "average_precision", "brier", "scaled_brier")
+    assert plan.metrics == tuple(metric.name for metric in metrics.TABLE)
+    assert plan.threshold == 0.5
     assert files_in(run[0]) == before
     assert list(tmp_path.iterdir()) == []
 
@@ -262,16 +233,16 @@ def _labels(rows):
     return {(row["patient_key"], row["label"]) for row in rows}
 
 
-def test_disagreeing_patients_make_images_the_unit(tmp_path):
+def test_disagreeing_patients_make_images_the_unit(tmp_path, finetune_run):
     rows, _ = finetune_run(tmp_path / "run", mixed=True)
     result = evaluate.run(settings_for(tmp_path / "run"), tmp_path / "out")
     images = {row["image_id"] for row in rows}
     assert (result.unit, result.n_units, result.n_patients) == ("image", len(images), 60)
     assert "images differ in label" in result.reason
-    assert result.notes == ()
+    assert [text for text in result.notes if "left out" in text] == []
 
 
-def test_unknown_patients_are_a_banner(tmp_path):
+def test_unknown_patients_are_a_banner(tmp_path, finetune_run):
     finetune_run(tmp_path / "run", group="none")
     result = evaluate.run(settings_for(tmp_path / "run"), tmp_path / "out")
     assert any("images were treated as independent" in text for text in result.cautions)
@@ -281,7 +252,7 @@ def test_unknown_patients_are_a_banner(tmp_path):
     assert {row["n_patients"] for row in record["estimates"]} == {None}
 
 
-def test_several_classes_are_judged_one_by_one_and_together(tmp_path):
+def test_several_classes_are_judged_one_by_one_and_together(tmp_path, finetune_run):
     rows, _ = finetune_run(tmp_path / "run", classes=3, repeats=1, n_patients=90)
     result = evaluate.run(settings_for(tmp_path / "run"), tmp_path / "out")
     judged = [row.column for row in result.estimates if row.metric == "auroc"]
@@ -296,7 +267,12 @@ def test_several_classes_are_judged_one_by_one_and_together(tmp_path):
     means = np.array([[np.mean(cell) for cell in score[key]] for key in label])
     expected = roc_auc_score(list(label.values()), means, multi_class="ovr", average="macro")
     assert result.estimates[0].value == pytest.approx(expected, abs=1e-12)
-    assert len(report.read(result.folder)["curves"]["roc"]) == 3
+    record = report.read(result.folder)
+    assert len(record["curves"]["roc"]) == len(record["operating_points"]) == 3
+    for point, k in zip(record["operating_points"], range(3), strict=True):
+        called = means[:, k] >= 0.5
+        positive = np.array(list(label.values())) == k
+        assert point["true_positives"] == (called & positive).sum()
 
 
 def foreign_csv(path, *, n=80, ids="DOE^JANE {n}", scale=1.0, seed=0):
@@ -346,6 +322,9 @@ def test_scores_of_any_scale_are_ranked(tmp_path):
     assert [row.metric for row in result.estimates] == ["auroc", "average_precision"]
     assert "not probabilities" in result.notes[0]
     assert report.read(result.folder)["curves"]["calibration"] == []
+    given = evaluate.run(settings_for(predictions=table, threshold=25), tmp_path / "given")
+    assert {"sensitivity", "ppv"} <= {row.metric for row in given.estimates}
+    assert given.operating_points[0].threshold == 25
 
 
 @pytest.mark.parametrize(
@@ -384,7 +363,7 @@ def test_unfinished_and_foreign_runs_are_refused(run, tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, "target: [", "finding"])
-def test_a_damaged_run_is_refused_in_one_sentence(tmp_path, run_main, content):
+def test_a_damaged_run_is_refused_in_one_sentence(tmp_path, run_main, finetune_run, content):
     """Exit 4 and no traceback, from `evaluate` and from `info`."""
     finetune_run(tmp_path / "run", n_patients=12, repeats=1)
     path = tmp_path / "run" / "config.yaml"

@@ -5,13 +5,17 @@ import math
 from medssl.artifacts import report
 
 ESTIMATE = {
+    "run": None,
     "metric": "auroc",
     "column": "finding",
+    "threshold": None,
     "value": 0.75,
     "low": 0.6,
     "high": 0.875,
+    "interval": "bootstrap",
     "undefined": 0,
     "no_skill": 0.5,
+    "ideal": None,
     "n_patients": 16,
     "n_units": 16,
     "n_events": None,

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from medssl import artifacts
 from medssl.artifacts import (
     archive,
+    comparison,
     predictions,
     quarantine,
     records,
@@ -24,6 +25,7 @@ from medssl.artifacts import (
     selection,
     source_paths,
     tables,
+    unmatched_labels,
 )
 from medssl.foundation.errors import ArtifactError, ResourceError
 
@@ -89,6 +91,13 @@ FORMATS = [
         source_paths.read,
     ),
     Format(
+        "private/unmatched_labels.parquet",
+        unmatched_labels.SCHEMA,
+        unmatched_labels.UNMATCHED,
+        unmatched_labels.write,
+        unmatched_labels.read,
+    ),
+    Format(
         "kept.parquet",
         selection.KEPT_SCHEMA,
         selection.KEPT,
@@ -115,6 +124,13 @@ FORMATS = [
         report.ESTIMATES,
         selected("tables/estimates.parquet", report.ESTIMATES_SCHEMA),
         report.read_estimates,
+    ),
+    Format(
+        "tables/differences.parquet",
+        comparison.DIFFERENCES_SCHEMA,
+        comparison.DIFFERENCES,
+        selected("tables/differences.parquet", comparison.DIFFERENCES_SCHEMA),
+        comparison.read_differences,
     ),
     Format(
         "tables/folds.parquet",
@@ -297,15 +313,26 @@ def test_no_table_is_left_out_above():
 
 def test_every_schema_name_is_used_once():
     names = [form.schema for form in FORMATS]
-    names += [archive.SCHEMA, selection.SCHEMA, report.SCHEMA]
+    names += [archive.SCHEMA, selection.SCHEMA, report.SCHEMA, comparison.SCHEMA]
     assert len(set(names)) == len(names)
     assert all(name.startswith("medssl.") and name.endswith("/1") for name in names)
 
 
-def test_source_paths_are_readable_by_the_owner_only(tmp_path):
-    source_paths.write(tmp_path, sample(source_paths.PATHS))
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        (lambda folder: source_paths.write(folder, sample(source_paths.PATHS)), "paths"),
+        (
+            lambda folder: unmatched_labels.write(folder, sample(unmatched_labels.UNMATCHED)),
+            "unmatched_labels",
+        ),
+    ],
+    ids=["paths", "unmatched labels"],
+)
+def test_what_is_private_is_readable_by_the_owner_only(tmp_path, written, name):
+    written(tmp_path)
     assert (tmp_path / "private").stat().st_mode & 0o777 == 0o700
-    assert (tmp_path / "private" / "paths.parquet").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "private" / f"{name}.parquet").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_selection_writes_its_record_last(tmp_path, monkeypatch):

@@ -1,13 +1,18 @@
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 
 from medssl.evaluation import assessment, intervals, metrics
 
 
-def _estimates(units, resamples=400, seed=0, level=0.95):
-    counts = intervals.draw(units.stratum, resamples, np.random.default_rng(seed))
-    return assessment.estimates(units, counts, level)
+def _estimates(units, resamples=400, seed=0, level=0.95, threshold=None):
+    draws = intervals.draw_both(units.stratum, resamples, np.random.default_rng(seed))
+    return assessment.estimates(assessment.measure(units, draws, threshold), level)
 
 
 def _width(units):
@@ -16,12 +21,70 @@ def _width(units):
 
 
 def test_every_metric_is_there_with_its_interval(one_each):
-    rows = _estimates(one_each(150, seed=0))
+    rows = _estimates(one_each(150, seed=0), threshold=0.6)
     assert [row.metric for row in rows] == [metric.name for metric in metrics.TABLE]
-    for row in rows:
+    for row, metric in zip(rows, metrics.TABLE, strict=True):
         assert row.low < row.value < row.high
         assert (row.n_patients, row.n_units, row.n_events, row.undefined) == (150, 150, 50, 0)
+        assert (row.interval, row.ideal) == ("bootstrap", metric.ideal)
+        assert row.threshold == (0.6 if metric.thresholded else None)
     assert rows[1].no_skill == pytest.approx(1 / 3)
+
+
+def test_without_a_threshold_nobody_is_called_positive(one_each):
+    rows = _estimates(one_each(150, seed=0))
+    expected = [metric.name for metric in metrics.TABLE if not metric.thresholded]
+    assert [row.metric for row in rows] == expected
+
+
+def test_metrics_at_a_threshold_equal_scikit_learn(one_each):
+    units = one_each(150, seed=0)
+    called = units.score[:, 0] >= 0.6
+    values = {row.metric: row.value for row in _estimates(units, threshold=0.6)}
+    truth = units.truth[:, 0]
+    assert values["sensitivity"] == pytest.approx(recall_score(truth, called))
+    assert values["specificity"] == pytest.approx(recall_score(truth, called, pos_label=0))
+    assert values["ppv"] == pytest.approx(precision_score(truth, called))
+    assert values["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, called))
+
+
+@pytest.mark.parametrize(("positives", "expected"), [(9, False), (10, True), (31, False)])
+def test_ten_patients_of_each_class_are_needed(units_of, positives, expected):
+    """Of 40 patients; nine leave neither an operating point nor a calibration."""
+    rng = np.random.default_rng(0)
+    keys = [f"k{n:02d}" for n in range(40)]
+    units = units_of(keys, np.arange(40) < positives, rng.random(40))
+    names = {row.metric for row in _estimates(units, threshold=0.5)}
+    guarded = {metric.name for metric in metrics.TABLE if metric.needs_patients}
+    assert len(guarded) == 7
+    assert names == {metric.name for metric in metrics.TABLE} - (set() if expected else guarded)
+
+
+def test_a_patient_with_many_images_is_one_patient(units_of):
+    """Nine patients with a positive image, however many images these are."""
+    keys = [f"k{n:02d}" for n in range(9)] * 5 + ["k00"] + [f"n{n:02d}" for n in range(30)]
+    labels = [1] * 45 + [0] * 31
+    units = units_of(keys, labels, np.random.default_rng(0).random(76))
+    assert units.kind == "image"
+    assert "sensitivity" not in {row.metric for row in _estimates(units, threshold=0.5)}
+
+
+def test_what_depends_on_the_share_of_positives_varies_with_it(one_each):
+    """Drawn within class the share is the same in every resample, over all patients it is not."""
+    units = one_each(150, seed=0)
+    draws = intervals.draw_both(units.stratum, 400, np.random.default_rng(0))
+    fixed = intervals.Draws(within_class=draws.within_class, over_all=draws.within_class)
+    free, held = (
+        {
+            row.metric: row.high - row.low
+            for row in assessment.estimates(assessment.measure(units, d, 0.5), 0.95)
+        }
+        for d in (draws, fixed)
+    )
+    assert free["calibration_intercept"] > 1.3 * held["calibration_intercept"]
+    assert free["ppv"] > 1.1 * held["ppv"]
+    for name in ("auroc", "sensitivity", "specificity", "balanced_accuracy"):
+        assert free[name] == held[name]
 
 
 def test_the_interval_shrinks_with_patients_and_not_with_repeats(one_each):

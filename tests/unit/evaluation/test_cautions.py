@@ -7,15 +7,15 @@ from medssl.evaluation.cautions import Circumstances
 
 
 def _find(units, circumstances=None, drifts=()):
-    counts = intervals.draw(units.stratum, 100, np.random.default_rng(0))
-    estimates = assessment.estimates(units, counts, 0.95)
+    draws = intervals.draw_both(units.stratum, 100, np.random.default_rng(0))
+    estimates = assessment.estimates(assessment.measure(units, draws), 0.95)
     return cautions.find(units, estimates, drifts, circumstances or Circumstances())
 
 
 def test_a_plain_cohort_needs_no_caution(one_each):
-    units = one_each(120, seed=0)
+    units = one_each(330, seed=0)
     assert _find(units) == ()
-    assert cautions.notes(units, Circumstances()) == ()
+    assert cautions.notes(units, Circumstances(), threshold=0.5) == ()
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_each_circumstance_is_said(one_each, circumstances, words):
 
 
 def test_no_overlap_and_unchecked_overlap_differ(one_each):
-    units = one_each(120, seed=0)
+    units = one_each(330, seed=0)
     checked = Circumstances(pretrained=True, overlap=0)
     unchecked = Circumstances(pretrained=True)
     assert _find(units, checked) == _find(units, unchecked) == ()
@@ -80,14 +80,65 @@ def test_undefined_resamples_are_counted(units_of):
         target="finding",
     )
     assert units.kind == "image"
-    assert not any("resamples" in text for text in _find(units))
     counts = np.array([[0, 0, 3], [1, 1, 1], [2, 0, 1]])  # the first has no positive
-    rows = assessment.estimates(units, counts, 0.95)
+    draws = intervals.Draws(within_class=counts, over_all=counts)
+    rows = assessment.estimates(assessment.measure(units, draws), 0.95)
     assert rows[0].undefined == 1
     said = cautions.find(units, rows, (), Circumstances())
-    assert "In 1 resamples a metric had no value" in said[-1]
+    assert any("In 1 resamples a metric had no value" in text for text in said)
 
 
 def test_scores_that_are_no_probabilities_are_noted(units_of):
     units = units_of(["a", "b"], [1, 0], [2.0, -1.0])
-    assert "are left out" in cautions.notes(units, Circumstances())[0]
+    (left_out, _) = cautions.notes(units, Circumstances())
+    assert "calibration are left out, and so is whatever needs a threshold" in left_out
+    (left_out, small, _) = cautions.notes(units, Circumstances(), threshold=0.5)
+    assert left_out.endswith("calibration are left out")
+    assert "sensitivity, specificity and predictive values are left out" in small
+    assert "curve" not in small
+
+
+@pytest.mark.parametrize(("positives", "expected"), [(9, 1), (10, 0)])
+def test_what_few_patients_leave_out_is_noted(units_of, positives, expected):
+    keys = [f"k{n:03d}" for n in range(300)]
+    units = units_of(keys, np.arange(300) < positives, np.random.default_rng(0).random(300))
+    said = cautions.notes(units, Circumstances(), threshold=0.5)
+    left_out = [text for text in said if text.startswith("Fewer than 10 patients of a class")]
+    assert len(left_out) == expected
+    for text in left_out:
+        assert "calibration curve, intercept and slope" in text
+        assert "sensitivity, specificity and predictive values" in text
+
+
+@pytest.mark.parametrize(("positives", "expected"), [(99, 1), (100, 0), (200, 0), (201, 1)])
+def test_below_a_hundred_of_each_the_rule_of_thumb_is_noted(units_of, positives, expected):
+    keys = [f"k{n:03d}" for n in range(300)]
+    units = units_of(keys, np.arange(300) < positives, np.random.default_rng(0).random(300))
+    said = cautions.notes(units, Circumstances(), threshold=0.5)
+    assert len(said) == expected
+    for text in said:
+        assert f"Patients: {positives} positive, {300 - positives} negative" in text
+
+
+def test_of_several_classes_the_small_ones_are_named(units_of):
+    label = np.repeat([0, 1, 2], [200, 120, 9])
+    units = units_of(
+        [f"k{n:03d}" for n in range(329) for _ in "abc"],
+        [label[n] == k for n in range(329) for k in range(3)],
+        np.random.default_rng(0).random(987),
+        image_id=[f"i{n:03d}" for n in range(329) for _ in "abc"],
+        target=["grade=a", "grade=b", "grade=c"] * 329,
+        of="grade",
+    )
+    small, thumb = cautions.notes(units, Circumstances(), threshold=0.5)
+    assert small.endswith("predictive values of c are left out")
+    assert thumb.startswith("Patients: 200 a, 120 b, 9 c.")
+
+
+def test_an_interval_without_a_width_and_a_value_that_is_none_are_said(units_of):
+    """All positives above all negatives: nothing varies, and no slope fits."""
+    keys = [f"k{n:02d}" for n in range(40)]
+    said = _find(units_of(keys, np.arange(40) >= 20, np.linspace(0, 1, 40)))
+    assert any("AUROC is the same in every resample" in text for text in said)
+    assert any("Calibration slope has no value" in text for text in said)
+    assert not any("Brier" in text for text in said)

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm, rankdata
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+from statsmodels.stats.proportion import proportion_confint
 
 from medssl.evaluation import intervals, metrics
 from medssl.foundation import seeding
@@ -26,6 +27,26 @@ def test_every_patient_is_drawn_equally_often():
     counts = intervals.draw(np.zeros(50, dtype=int), 4000, np.random.default_rng(0))
     np.testing.assert_allclose(counts.mean(axis=0), 1, atol=0.08)
     assert counts.var() == pytest.approx(1 - 1 / 50, rel=0.03)  # of a draw with replacement
+
+
+def test_over_all_patients_the_classes_vary_and_within_class_they_do_not():
+    stratum = np.array([0] * 30 + [1] * 10)
+    draws = intervals.draw_both(stratum, 2000, np.random.default_rng(0))
+    for counts in (draws.within_class, draws.over_all):
+        assert (counts.sum(axis=1) == 40).all()
+    within, over = (
+        counts[:, stratum == 1].sum(axis=1) for counts in (draws.within_class, draws.over_all)
+    )
+    assert (within == 10).all()
+    assert over.mean() == pytest.approx(10, abs=0.2)
+    assert over.var() == pytest.approx(40 * 0.25 * 0.75, rel=0.1)
+
+
+@pytest.mark.parametrize(("counted", "of"), [(0, 1), (0, 12), (12, 12), (7, 12), (900, 1000)])
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_wilson_equals_statsmodels(counted, of, level):
+    expected = proportion_confint(counted, of, alpha=1 - level, method="wilson")
+    assert intervals.wilson(counted / of, of, level) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("chunk", [intervals.CHUNK, 700])

@@ -4,11 +4,22 @@ import numpy as np
 import pytest
 
 from medssl.artifacts import predictions, tables
+from medssl.artifacts.origin import Origin
 from medssl.artifacts.splits import Splits
+from medssl.config.compare import CompareSettings
 from medssl.config.evaluate import EvaluateSettings
-from medssl.evaluation import assessment, cautions, curves, intervals, units
+from medssl.evaluation import (
+    assessment,
+    cautions,
+    comparison,
+    curves,
+    intervals,
+    operating_points,
+    units,
+)
 from medssl.evaluation.cautions import Circumstances
-from medssl.reporting.contents import Findings, Origin, compose
+from medssl.reporting import side_by_side
+from medssl.reporting.contents import Findings, compose
 
 
 def _rows(n_patients, classes, seed):
@@ -33,26 +44,34 @@ def _rows(n_patients, classes, seed):
             }
 
 
+def _judged(n_patients, classes, seed):
+    table = tables.build(list(_rows(n_patients, classes, seed)), predictions.PREDICTIONS)
+    target = "grade" if len(classes) > 2 else "finding"
+    return units.build(table, target=target, aggregate="mean", where="table")
+
+
 @pytest.fixture(scope="session")
 def findings_of():
     """(patients, classes, seed) -> findings from 100 resamples."""
 
     def build(n_patients=60, classes=("0", "1"), seed=0, notes=()):
-        table = tables.build(list(_rows(n_patients, classes, seed)), predictions.PREDICTIONS)
-        target = "grade" if len(classes) > 2 else "finding"
-        judged = units.build(table, target=target, aggregate="mean", where="table")
-        counts = intervals.draw(judged.stratum, 100, np.random.default_rng(seed))
+        judged = _judged(n_patients, classes, seed)
+        draws = intervals.draw_both(judged.stratum, 100, np.random.default_rng(seed))
         folds = assessment.folds(judged)
         drifts = assessment.drifts(judged, folds)
         columns = range(len(judged.columns))
-        estimates = assessment.estimates(judged, counts, 0.95)
+        measured = assessment.measure(judged, draws, 0.5)
+        estimates = assessment.estimates(measured, 0.95)
+        smooth = (curves.calibration(judged, k, draws.over_all, 0.95) for k in columns)
         return Findings(
             units=judged,
             estimates=estimates,
+            operating_points=operating_points.find(measured, estimates, (0.05,), 0.95),
             folds=folds,
             drifts=drifts,
-            rocs=tuple(curves.roc(judged, k, counts, 0.95) for k in columns),
-            calibrations=tuple(curves.calibration(judged, k, counts, 0.95) for k in columns),
+            rocs=tuple(curves.roc(judged, k, draws.within_class, 0.95) for k in columns),
+            calibrations=tuple(curve for curve in smooth if curve is not None),
+            risks=tuple(curves.risks(judged, k) for k in columns),
             cautions=cautions.find(judged, estimates, drifts, Circumstances()),
             notes=notes,
         )
@@ -75,7 +94,8 @@ def splits():
 
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory):
-    return EvaluateSettings(run=tmp_path_factory.mktemp("run"), resamples=100)
+    run = tmp_path_factory.mktemp("run")
+    return EvaluateSettings(run=run, resamples=100, threshold=0.5, prevalence=(0.05,))
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +107,7 @@ def report(findings_of, splits, settings):
         settings={"archive": "../somewhere", "init_from": "../weights", "optim": {"lr": 0.001}},
         environment={"medssl": "0.1.0", "python": "3.11", "libraries": {"numpy": "2.0"}},
     )
-    return compose(findings_of(), origin, settings, 100)
+    return compose(findings_of(), origin, settings)
 
 
 @pytest.fixture(scope="session")
@@ -98,5 +118,38 @@ def foreign_report(findings_of, settings):
         findings_of(80, classes, notes=("x < y",)),
         Origin(predictions_sha256="cd" * 32),
         settings,
-        100,
     )
+
+
+@pytest.fixture(scope="session")
+def comparison_of(splits):
+    """(names of runs, classes) -> a comparison of runs that differ in seed and schedule."""
+
+    def build(names=("plain", "slow & <sure>"), classes=("0", "1"), every=False):
+        runs = [
+            side_by_side.Compared(
+                name=name,
+                origin=Origin(
+                    predictions_sha256=f"{n:064x}",
+                    splits=splits,
+                    settings={"schedule": f"s{n}", "init_from": "none", "archive": "../here"},
+                ),
+                units=judged,
+                estimates=assessment.estimates(measured, 0.95),
+            )
+            for n, name in enumerate(names)
+            for judged, measured in [_measured(n, classes)]
+        ]
+        known = {name: _measured(n, classes)[1] for n, name in enumerate(names)}
+        found = comparison.differences(known, comparison.pairs(names, every=every), 0.95)
+        settings = CompareSettings(runs=tuple(names), names=tuple(names), resamples=100)
+        said = {"cautions": ("beware",), "notes": ("of note",)}
+        return side_by_side.compose(runs, found, settings, said)
+
+    return build
+
+
+def _measured(seed, classes):
+    judged = _judged(90, classes, seed)
+    draws = intervals.draw_both(judged.stratum, 100, np.random.default_rng(0))
+    return judged, assessment.measure(judged, draws)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from medssl.artifacts import report as reports
+from medssl.artifacts.origin import Origin
 from medssl.artifacts.site_models import FinetuneInfo
-from medssl.reporting.contents import Origin, compose
+from medssl.reporting.contents import compose
 
 INFO = {
     "archive_hash": "ff00",
@@ -94,10 +95,27 @@ def test_a_foreign_table_has_its_digest_only(foreign_report):
 def test_inputs_say_where_the_weights_came_from(findings_of, splits, settings, init, expected):
     models = FinetuneInfo(**{**INFO, "init": init})
     origin = Origin(predictions_sha256="ab", splits=splits, models=models)
-    provenance = compose(findings_of(), origin, settings, 100)["provenance"]
+    provenance = compose(findings_of(), origin, settings)["provenance"]
     shared = {"archive": "ff00", "images": 60, "patients": 60}
     assert provenance["inputs"] == shared | expected
     assert provenance["notes"] == ["positive class: 1"]
+
+
+def test_the_threshold_says_who_chose_it(report, findings_of, splits, settings):
+    assert report["threshold"] == {"value": 0.5, "chosen": "default"}
+    origin = Origin(predictions_sha256="ab", splits=splits)
+    for threshold, expected in ((0.3, {"value": 0.3, "chosen": "given"}), ("none", None)):
+        other = settings.model_copy(update={"threshold": threshold})
+        assert compose(findings_of(), origin, other)["threshold"] == expected
+
+
+def test_an_operating_point_adds_up(report):
+    (point,) = report["operating_points"]
+    counts = [value for key, value in point.items() if key.endswith(("positives", "negatives"))]
+    assert sum(counts) == report["cohort"]["units"]
+    assert [row["metric"] for row in point["predictive"]] == ["ppv", "npv"]
+    values = {row["metric"]: row["value"] for row in report["estimates"]}
+    assert values["sensitivity"] == point["true_positives"] / 30
 
 
 def test_curves_are_plain_lists(report):
@@ -105,4 +123,6 @@ def test_curves_are_plain_lists(report):
     assert roc["false_positive_rate"][0] == 0
     assert len(roc["grid"]) == len(roc["low"]) == len(roc["high"])
     area = np.trapezoid(roc["sensitivity"], roc["false_positive_rate"])
+    (risks,) = report["curves"]["risks"]
+    assert sum(risks["positives"]) == sum(risks["negatives"]) == 30
     assert area == pytest.approx(report["estimates"][0]["value"], abs=1e-4)

@@ -31,14 +31,13 @@ def roc_curve(seed=0):
 
 def calibration_curve():
     grid = np.linspace(0.1, 0.9, 9).tolist()
-    edges = np.linspace(0, 1, 11).tolist()
+    return {"predicted": grid, "observed": grid, "low": [None, *grid[1:]], "high": grid}
+
+
+def risk_curve(lowest=0.0, highest=1.0):
     return {
-        "predicted": grid,
-        "observed": grid,
-        "low": [None, *grid[1:]],
-        "high": grid,
-        "bin_edges": edges,
-        "positives": [0.0] * 10,
+        "bin_edges": np.linspace(lowest, highest, 11).tolist(),
+        "positives": [0.0] * 8 + [3.0, 4.0],
         "negatives": [float(n) for n in range(10)],
     }
 
@@ -58,12 +57,27 @@ def test_each_class_has_its_own_look():
     ]
 
 
-def test_calibration_shows_the_spread_of_one_score_only():
-    one = figures.calibration([calibration_curve()], ["observed"])
-    two = figures.calibration([calibration_curve()] * 2, ["a", "b"])
-    assert {"positives", "negatives", "Predicted probability"} <= set(words(one))
-    assert "Predicted probability" in words(two)
-    assert "positives" not in words(two)
+def test_calibration_names_its_axes_and_curves():
+    svg = figures.calibration([calibration_curve()] * 2, ["a", "b"])
+    assert {"Predicted probability", "Observed share of positives", "ideal", "a", "b"} <= set(
+        words(svg)
+    )
+
+
+def test_risks_say_how_many_there_are_of_each_outcome():
+    svg = figures.risks([risk_curve()], [""], 0.5)
+    assert {"Positives, 7", "Negatives, 45", "Predicted probability"} <= set(words(svg))
+    assert "stroke-dasharray" in svg  # the threshold
+    without = figures.risks([risk_curve(-3, 12)], [""], None)
+    assert "Score" in words(without)
+    assert "stroke-dasharray" not in without
+
+
+def test_risks_of_several_classes_have_a_panel_each():
+    names = ["a", "b", "_c", "$d$"]
+    svg = figures.risks([risk_curve()] * 4, names, 0.5)
+    assert [word for word in words(svg) if word in names] == names
+    assert words(svg).count("Positives, 7") == 4
 
 
 def test_fold_strip_has_a_dot_per_fold_and_leaves_undefined_ones_out():
@@ -104,6 +118,7 @@ def test_any_class_name_is_shown_as_it_is(name):
         figures.fold_strip(rows, drift),
     ):
         assert [word for word in words(svg) if word in labels][-2:] == labels
+    assert set(labels) <= set(words(figures.risks([risk_curve()] * 2, labels, None)))
 
 
 def test_drawing_twice_gives_the_same_text():

@@ -80,7 +80,40 @@ def test_every_estimate_stands_beside_its_interval(html, report):
         low, high = page.number(row["low"]), page.number(row["high"])
         assert f"{row['title']} {page.number(row['value'])} {low} to {high}" in text
     prevalence = page.number(report["estimates"][1]["no_skill"])
-    assert f"{prevalence} (prevalence)" in text
+    assert f"{prevalence} no skill (prevalence)" in text
+
+
+def test_a_slope_is_held_against_its_ideal(html):
+    text = text_of(html)
+    assert re.search(r"Calibration slope [\d.]+ [\d.]+ to [\d.]+ 1 ideal", text)
+    assert re.search(r"Calibration intercept [−\d.]+ [−\d.]+ to [−\d.]+ 0 ideal", text)
+
+
+def test_the_threshold_is_stated_with_its_counts(html, report):
+    text = text_of(html)
+    assert "A patient is called positive from a score of 0.5 on" in text
+    assert "was not chosen on these data" in text
+    (point,) = report["operating_points"]
+    hits, missed = point["true_positives"], point["false_negatives"]
+    assert f"Positive {hits} {missed} {hits + missed}" in text
+    ppv, npv = (page.number(row["value"]) for row in point["predictive"])
+    assert re.search(rf"5 % {ppv} \(.*?\) {npv} \(", text)
+
+
+def test_a_given_threshold_is_not_vouched_for(report):
+    changed = copy.deepcopy(report)
+    changed["threshold"] = {"value": 0.31, "chosen": "given"}
+    text = text_of(page.render(changed))
+    assert "from a score of 0.31 on" in text
+    assert "too good" in text
+    assert "was not chosen on these data" not in text
+
+
+def test_an_interval_by_wilson_is_marked(report):
+    changed = copy.deepcopy(report)
+    assert "* Wilson" not in page.render(report)
+    changed["estimates"][-2]["interval"] = "wilson"
+    assert "* Wilson interval on the number of patients" in text_of(page.render(changed))
 
 
 def test_the_facts_are_there(html, report):
@@ -118,6 +151,10 @@ def test_several_classes_have_a_row_each(foreign_report):
         if row["metric"] == "auroc":  # beside its curve in the legend
             assert f"{row['column']} {page.number(row['value'])}" in text
     assert "each class against the rest" in text
+    assert "is called positive for a class from a score of 0.5 on" in text
+    for point in foreign_report["operating_points"]:
+        of = point["true_positives"] + point["false_negatives"]
+        assert f"{point['column']} {point['true_positives']} / {of}" in text
     assert "how they were made is not known here" in text
 
 
@@ -132,10 +169,15 @@ def test_unknown_patients_are_not_counted(report):
 def test_what_is_missing_is_left_out(report):
     changed = copy.deepcopy(report)
     changed["curves"]["calibration"] = []
+    changed["estimates"] = [row for row in report["estimates"] if row["threshold"] is None][:2]
+    changed["operating_points"] = []
+    changed["threshold"] = None
     changed["folds"] = {"drift": [], "rows": []}
     text = text_of(page.render(changed))
     assert "Calibration" not in text
     assert "Per fold" not in text
+    assert "called positive" not in text
+    assert "Confusion" not in text
 
 
 def test_undefined_numbers_are_dashes(report):
@@ -158,12 +200,12 @@ def test_a_missing_fact_is_not_papered_over(report):
 
 def test_figures_are_well_formed_and_described(html):
     drawn = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
-    assert len(drawn) == 3
+    assert len(drawn) == 4
     for svg in drawn:
         root = ElementTree.fromstring(svg)
         assert root.get("viewBox")
         assert root.get("width") is None
-    assert html.count('role="group" aria-label=') == 3
+    assert html.count('role="group" aria-label=') == 4
 
 
 @pytest.mark.parametrize(
@@ -179,3 +221,69 @@ def test_counts_and_percents():
     assert page.count(None) == "–"
     assert page.percent(0.95) == "95 %"
     assert page.percent(0.975) == "97.5 %"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.0312, "+0.031"), (-0.2, "−0.200"), (0.0, "0.000"), (None, "–")]
+)
+def test_differences_have_a_sign(value, shown):
+    assert page.signed(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "higher", "words"),
+    [
+        (0.1, 0.2, True, "leaves out 0, in favour of new"),
+        (0.1, 0.2, False, "leaves out 0, in favour of old"),
+        (-0.2, -0.1, True, "leaves out 0, in favour of old"),
+        (-0.1, 0.2, True, "holds 0: either may be better"),
+        (0.0, 0.0, True, "the same"),
+        (None, None, True, "no interval"),
+    ],
+)
+def test_a_verdict_says_no_more_than_the_interval(low, high, higher, words):
+    row = {"run": "new", "against": "old", "low": low, "high": high, "higher_is_better": higher}
+    assert words in page.verdict(row)
+
+
+@pytest.fixture(scope="module")
+def compared(comparison_of):
+    return comparison_of()
+
+
+def test_a_comparison_shows_every_number_it_has(compared):
+    text = text_of(page.render_comparison(compared))
+    assert "2 runs compared on the same folds; no correction for choosing among them" in text
+    for row in compared["estimates"]:
+        assert f"{page.number(row['value'])} {page.number(row['low'])} to" in text
+    for row in compared["differences"]:
+        name = f"{row['run']} − {row['against']}"
+        low, high = page.signed(row["low"]), page.signed(row["high"])
+        assert f"{name} {row['title']} {page.signed(row['value'])} {low} to {high}" in text
+    assert "schedule s0 s1" in text
+    assert "Caution beware." in text
+    assert "Note: of note." in text
+
+
+def test_a_comparison_needs_nothing_else_and_is_well_formed(compared):
+    html = page.render_comparison(compared)
+    parsed = outline(html)
+    assert not {"script", "link", "img", "iframe", "object"} & set(parsed.tags)
+    assert not re.search(r"""(?:src|href)\s*=\s*["'](?!#)""", html)
+    assert len(set(parsed.ids)) == len(parsed.ids)
+    drawn = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
+    assert len(drawn) == 3
+    for svg in drawn:
+        assert ElementTree.fromstring(svg).get("viewBox")
+    assert "slow &amp; &lt;sure&gt;" in html
+    assert page.render_comparison(copy.deepcopy(compared)) == html
+
+
+def test_a_comparison_of_several_classes_draws_the_average(comparison_of):
+    record = comparison_of(classes=("a", "b", "c", "d"))
+    html = page.render_comparison(record)
+    assert len(re.findall("<svg", html)) == 1
+    text = text_of(html)
+    assert "macro average" in text
+    for name in "abcd":
+        assert re.search(rf"− plain {name} AUROC [+−]?[\d.]+ ", text)

@@ -1,0 +1,97 @@
+"""`medssl compare`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medssl.cli import console, options
+
+if TYPE_CHECKING:
+    from medssl.stages.compare import CompareResult
+
+SHOWN = ("auroc", "average_precision", "brier")  # metrics on the console; the page has all
+
+
+def compare(  # noqa: PLR0913 - one parameter per option
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Two or more runs of `medssl finetune`.", show_default=False),
+    ] = None,
+    out: options.RunOut = None,
+    names: Annotated[
+        str | None, typer.Option(help="What the runs are called, as a,b,c; default: their folders.")
+    ] = None,
+    all_pairs: Annotated[
+        bool | None,
+        typer.Option("--all-pairs", help="Compare every pair, not only each with the first."),
+    ] = None,
+    aggregate: Annotated[
+        str | None, typer.Option(help="Image scores to a patient score: mean or max.")
+    ] = None,
+    resamples: Annotated[int | None, typer.Option(help="Bootstrap resamples of patients.")] = None,
+    level: Annotated[float | None, typer.Option(help="Level of the intervals.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides everything that is drawn.")] = None,
+    config: options.ConfigFiles = None,
+    sets: options.Sets = None,
+    resume: options.Resume = False,
+    dry_run: options.DryRun = False,
+    smoke: options.Smoke = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Compare runs that were tested on the same folds."""
+    from medssl.config.compare import CompareSettings
+    from medssl.stages import compare as stage
+
+    flags = {
+        "runs": tuple(runs) if runs else None, "names": options.several(names),
+        "all_pairs": all_pairs, "aggregate": aggregate, "resamples": resamples, "level": level,
+        "seed": seed, "smoke": smoke,
+    }  # fmt: skip
+    settings = options.settings(CompareSettings, "compare", flags, files=config, sets=sets)
+    folder = options.run_folder(out, "compare")
+    if dry_run:
+        planned = stage.plan(settings)
+        console.plan("compare", planned, stage.cost(settings), folder, as_json=as_json)
+        return
+    result = stage.run(settings, folder, console.RichReporter(), resume=resume)
+    rows = [
+        *zip(result.runs, _made(result), strict=True),
+        *_numbers(result),
+        ("unit", f"{result.n_units} units, each one {result.unit}: {result.reason}"),
+        ("runs", result.selection),
+        *(("note", text) for text in result.notes),
+        ("report", result.report),
+    ]
+    console.show("compare", result, rows, as_json=as_json)
+
+
+def _made(result: "CompareResult") -> list[str]:
+    """Return how each run was made."""
+    made = zip(result.schedules, result.inits, strict=True)
+    return [f"schedule {schedule}, encoder {init}" for schedule, init in made]
+
+
+def _numbers(result: "CompareResult") -> list[tuple[str, object]]:
+    """Return estimates and differences by metric; of several classes the macro average."""
+    rows: list[tuple[str, object]] = []
+    column = result.differences[0].column
+    for metric in SHOWN:
+        estimates = [
+            (name, one)
+            for name, found in result.estimates.items()
+            for one in found
+            if (one.metric, one.column) == (metric, column)
+        ]
+        if not estimates:
+            continue
+        rows.append((estimates[0][1].title, ""))
+        for name, one in estimates:
+            rows.append((f"  {name}", f" {one.value:.3f}  ({one.low:.3f} to {one.high:.3f})"))
+        rows += [
+            (f"  {row.run} minus {row.against}",
+             f"{row.value:+.3f}  ({row.low:+.3f} to {row.high:+.3f})")
+            for row in result.differences
+            if (row.metric, row.column) == (metric, column)
+        ]  # fmt: skip
+    return rows

@@ -1,0 +1,133 @@
+"""What happens at a threshold: who is called what, and what a call means at other prevalences."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medssl.evaluation import intervals
+from medssl.evaluation.assessment import Estimate, Measured
+from medssl.evaluation.metrics import Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictive:
+    """A predictive value that this sensitivity and specificity would have at a prevalence."""
+
+    metric: str  # ppv or npv
+    prevalence: float
+    value: float
+    low: float
+    high: float
+    interval: str  # how it was made: bootstrap or wilson
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatingPoint:
+    """The units of one column at the threshold."""
+
+    column: str
+    threshold: float  # a score this high or higher is called positive
+    true_positives: int
+    false_negatives: int
+    false_positives: int
+    true_negatives: int
+    predictive: tuple[Predictive, ...]  # at the prevalences asked for
+
+
+def find(
+    measured: Measured,
+    estimates: Sequence[Estimate],
+    prevalences: Sequence[float],
+    level: float,
+) -> tuple[OperatingPoint, ...]:
+    """Return the operating point of every column that has enough patients for one.
+
+    Args:
+        measured: At a threshold; without one there is no operating point.
+        estimates: Of ``measured``, in its order.
+        prevalences: Where predictive values are wanted besides that of the cohort.
+        level: Of their intervals.
+    """
+    rows = {(k, metric.name): row for row, (k, metric) in enumerate(measured.rows)}
+    found = []
+    for k in range(len(measured.units.columns)):
+        if (k, "sensitivity") not in rows or measured.threshold is None:
+            continue
+        at = rows[k, "sensitivity"], rows[k, "specificity"]
+        ends = estimates[at[0]], estimates[at[1]]
+        drawn = measured.drawn[:, at[0]], measured.drawn[:, at[1]]
+        predictive = [
+            _predictive(name, prevalence, ends, drawn, level)
+            for prevalence in prevalences
+            for name in PREDICTIVE
+        ]
+        found.append(_point(measured, k, measured.threshold, tuple(predictive)))
+    return tuple(found)
+
+
+def ppv(sensitivity: Floats, specificity: Floats, prevalence: float) -> Floats:
+    """Return the share of positives among those called positive, by Bayes' rule."""
+    right = np.asarray(sensitivity * prevalence)
+    return _share(right, np.asarray((1 - specificity) * (1 - prevalence)))
+
+
+def npv(sensitivity: Floats, specificity: Floats, prevalence: float) -> Floats:
+    """Return the share of negatives among those called negative, by Bayes' rule."""
+    right = np.asarray(specificity * (1 - prevalence))
+    return _share(right, np.asarray((1 - sensitivity) * prevalence))
+
+
+PREDICTIVE = {"ppv": ppv, "npv": npv}  # both rise with sensitivity and with specificity
+
+
+def _share(right: Floats, wrong: Floats) -> Floats:
+    whole = right + wrong
+    return np.asarray(np.divide(right, whole, out=np.full(whole.shape, np.nan), where=whole > 0))
+
+
+def _point(
+    measured: Measured, column: int, threshold: float, predictive: tuple[Predictive, ...]
+) -> OperatingPoint:
+    positive = measured.units.truth[:, column] == 1
+    called = measured.units.score[:, column] >= threshold
+    return OperatingPoint(
+        column=measured.units.columns[column],
+        threshold=threshold,
+        true_positives=int((positive & called).sum()),
+        false_negatives=int((positive & ~called).sum()),
+        false_positives=int((~positive & called).sum()),
+        true_negatives=int((~positive & ~called).sum()),
+        predictive=predictive,
+    )
+
+
+def _predictive(
+    name: str,
+    prevalence: float,
+    ends: tuple[Estimate, Estimate],
+    drawn: tuple[Floats, Floats],
+    level: float,
+) -> Predictive:
+    """Return a predictive value; ``ends`` and ``drawn`` are of sensitivity and specificity.
+
+    Where resampling leaves one of the two as it is, the interval joins the ends of both: it is
+    wider than the level asks for.
+    """
+    rule = PREDICTIVE[name]
+    sensitivity, specificity = (
+        np.array([estimate.value, estimate.low, estimate.high]) for estimate in ends
+    )
+    value, low, high = rule(sensitivity, specificity, prevalence)
+    by_wilson = "wilson" in {estimate.interval for estimate in ends}
+    if not by_wilson:
+        resampled = intervals.percentile(rule(drawn[0], drawn[1], prevalence), level)
+        low, high = resampled.low, resampled.high
+    return Predictive(
+        metric=name,
+        prevalence=prevalence,
+        value=float(value),
+        low=float(low),
+        high=float(high),
+        interval="wilson" if by_wilson else "bootstrap",
+    )
