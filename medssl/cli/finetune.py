@@ -65,13 +65,15 @@ def finetune(  # noqa: PLR0913 - one parameter per option
     )
     from medssl.stages import finetune as stage  # torch loads here: --help stays fast
 
+    folder = options.run_folder(out, "finetune")
     if dry_run:
         planned = stage.plan(settings, device=device)
-        console.show("finetune", planned, console.fields(planned), as_json=as_json)
+        console.plan(
+            "finetune", planned, stage.cost(settings, device=device), folder, as_json=as_json
+        )
         if not as_json:
             console.phases(planned.phases)
         return
-    folder = options.run_folder(out, "finetune")
     result = stage.run(settings, folder, console.RichReporter(), device=device, resume=resume)
     per_fold = "  ".join(f"{value:.3f}" for value in result.auroc_folds)
     rows = [

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from medssl import freezing
 from medssl.artifacts import archive, predictions, run_folder, site_models, splits
+from medssl.artifacts.run_folder import RunLog
 from medssl.config.finetune import FinetuneSettings, resolve
 from medssl.config.loading import decode
 from medssl.data import cohort as cohorts
@@ -18,15 +19,19 @@ from medssl.data.cohort import Cohort
 from medssl.data.store import ImageStore
 from medssl.evaluation import folds, metrics
 from medssl.foundation import files, plugins, seeding
+from medssl.foundation.cost import Cost
 from medssl.foundation.errors import DataError
 from medssl.foundation.reporting import Reporter, Silent, Tee
 from medssl.models.site_model import HEAD
+from medssl.reporting import progress
 from medssl.reporting import schedule as schedule_figure
+from medssl.reporting.progress import ProgressFigure
 from medssl.training import cross_validate, encoders, phases, runtime
 from medssl.training.cross_validate import Fold, Recipe
 
 _SMOKE_PATIENTS = 16
 _SMOKE_STEPS = 2
+_DRAWN_FOLDS = 6  # as many colours as a figure tells apart
 PHANTOM = "phantom"  # manufacturer of images that medssl generated
 
 
@@ -85,6 +90,13 @@ def plan(settings: FinetuneSettings, *, device: str = "auto") -> FinetunePlan:
     )
 
 
+def cost(settings: FinetuneSettings, *, device: str = "auto") -> Cost:
+    """Return what the run would take, from a few of its steps; writes nothing."""
+    ready = _prepare(settings, device)
+    started = runtime.start(device, ready.settings.precision)
+    return cross_validate.cost(started, ready.recipe, ready.cohort, _folds(ready, Path()))
+
+
 def run(
     settings: FinetuneSettings,
     out: Path,
@@ -129,6 +141,7 @@ def run(
         for fold in told.track(planned, task="folds", unit="folds"):
             if not fold.is_done:
                 cross_validate.run_fold(started, ready.recipe, cohort, fold, reporter)
+                _draw_progress(planned, folder.path)
         parts = [predictions.read(fold.folder / "predictions.parquet") for fold in planned]
         predictions.write(folder.path / "predictions.parquet", pa.concat_tables(parts))
         site_models.write(folder.path, _record(ready, info))
@@ -339,6 +352,16 @@ def _draw_schedule(ready: _Prepared, folder: Path) -> None:
     starts = np.cumsum([0, *(phase.epochs for phase in planned[:-1])]).tolist()
     named = list(zip((phase.name for phase in planned), starts, strict=True))
     files.write_bytes(folder / "schedule.png", schedule_figure.draw(rates, steps, named))
+
+
+def _draw_progress(planned: Sequence[Fold], folder: Path) -> None:
+    """Draw the losses of the first folds that are done, and the rate they share."""
+    course = []
+    for k, fold in enumerate(planned[:_DRAWN_FOLDS]):
+        for point in RunLog(fold.folder).history() if fold.is_done else ():
+            rate = {} if k else {"lr": point["lr"]}
+            course.append({"step": point["step"], f"total.fold {k + 1}": point["total"], **rate})
+    files.write_bytes(folder / ProgressFigure.NAME, progress.draw(course))
 
 
 def _training_notes(settings: FinetuneSettings, planned: Sequence[phases.Phase]) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ def copy(pipeline, tmp_path):
     [
         (("pretrain", "nowhere"), 4, "nowhere: no archive\n  fix: run `medssl ingest` first"),
         (("pretrain", "ARCHIVE", "--method", "vicregg"), 2, "did you mean 'vicreg'?"),
-        (("pretrain", "ARCHIVE", "--encoder", "resnet"), 2, "did you mean 'resnet18'?"),
+        (("pretrain", "ARCHIVE", "--encoder", "resnet1"), 2, "did you mean 'resnet18'?"),
         (("pretrain", "ARCHIVE", "--set", "optim.lrr=1"), 2, "unknown key 'optim.lrr'"),
         (("pretrain", "ARCHIVE", "--set", "method_options.dim=1"), 2, "unknown option 'dim'"),
         (("pretrain", "ARCHIVE", "--precision", "64"), 2, "precision"),

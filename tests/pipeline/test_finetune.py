@@ -1,6 +1,7 @@
 """Freezing, seen from the command line: what a schedule leaves alone is the pretrained encoder."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -82,3 +83,27 @@ def test_an_impossible_schedule_is_refused_before_anything_is_written(pipeline, 
     assert code == 2
     assert "3 learning rates for 1 releases" in err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_says_what_the_run_would_take_and_writes_nothing(pipeline, run_main, tmp_path):
+    words = ("finetune", pipeline.archive, "--init-from", "none", *SMALL, "-o", tmp_path / "run")
+    code, out, _ = run_main(*words, "--dry-run")
+    assert code == 0
+    assert re.search(r"^time +about .* \(3 steps of 8 images, one fold of 2\)$", out, re.MULTILINE)
+    assert re.search(r"^disk +about .* free$", out, re.MULTILINE)
+    one, four = (
+        json.loads(run_main(*words, "--dry-run", "--json", "--repeats", n)[1])["cost"]
+        for n in (1, 4)
+    )
+    assert one["seconds"] > 0
+    assert four["disk_bytes"] == 4 * one["disk_bytes"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_disk_a_dry_run_names_is_what_the_run_takes(pipeline, run_main, progressive):
+    words = ("finetune", pipeline.archive, "--init-from", pipeline.pretrain)
+    code, out, _ = run_main(*words, *SMALL, "--epochs", 5, "--dry-run", "--json")
+    assert code == 0
+    files = (f for f in progressive[0].rglob("*") if f.is_file())
+    taken = sum(f.stat().st_size for f in files)
+    assert json.loads(out)["cost"]["disk_bytes"] == pytest.approx(taken, rel=0.05)

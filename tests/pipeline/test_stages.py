@@ -35,11 +35,24 @@ def test_every_file_of_the_source_is_accounted_for(pipeline):
 @pytest.mark.parametrize(
     ("stage", "expected"),
     [
-        ("reduce", {"kept.parquet", "dropped.parquet", "reduce.json"}),
+        (
+            "reduce",
+            {
+                "kept.parquet",
+                "dropped.parquet",
+                "reduce.json",
+                *(
+                    f"controls/random-{seed}/{name}"
+                    for seed in range(3)
+                    for name in (*RUN, "kept.parquet", "dropped.parquet", "reduce.json")
+                ),
+            },
+        ),
         (
             "pretrain",
             {
                 "metrics.jsonl",
+                "progress.png",
                 "export/encoder.safetensors",
                 "export/encoder.json",
                 *(f"checkpoints/{n}.{s}" for n in ("last", "previous") for s in ("pt", "sha256")),
@@ -49,6 +62,7 @@ def test_every_file_of_the_source_is_accounted_for(pipeline):
             "finetune",
             {
                 "schedule.png",
+                "progress.png",
                 "splits.json",
                 "predictions.parquet",
                 "finetune.json",

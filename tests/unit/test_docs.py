@@ -13,6 +13,7 @@ import torch
 
 from medssl.artifacts import (
     archive,
+    comparison,
     foreign_predictions,
     pixels,
     predictions,
@@ -25,6 +26,7 @@ from medssl.artifacts import (
     source_paths,
     splits,
     tables,
+    unmatched_labels,
     weights,
 )
 from medssl.foundation import errors
@@ -42,6 +44,7 @@ RECORDS: dict[str, Callable[[Path], Any]] = {
     "splits.json": lambda folder: splits.read(folder / "splits.json"),
     "finetune.json": site_models.read,
     "report.json": report.read,
+    "comparison.json": comparison.read,
     "status.json": run_folder.read_status,
     "env.json": lambda folder: records.read(folder / "env.json", run_folder.ENV_SCHEMA),
 }
@@ -50,6 +53,11 @@ TABLES: dict[str, tuple[str, pa.Schema, Callable[[Path], pa.Table]]] = {
     "labels.parquet": (archive.LABELS_SCHEMA, archive.LABELS, archive.read_labels),
     "quarantine.parquet": (quarantine.SCHEMA, quarantine.QUARANTINE, quarantine.read),
     "private/paths.parquet": (source_paths.SCHEMA, source_paths.PATHS, source_paths.read),
+    "private/unmatched_labels.parquet": (
+        unmatched_labels.SCHEMA,
+        unmatched_labels.UNMATCHED,
+        unmatched_labels.read,
+    ),
     "kept.parquet": (selection.KEPT_SCHEMA, selection.KEPT, selection.read_kept),
     "dropped.parquet": (selection.DROPPED_SCHEMA, selection.DROPPED, selection.read_dropped),
     "predictions.parquet": (
@@ -61,6 +69,11 @@ TABLES: dict[str, tuple[str, pa.Schema, Callable[[Path], pa.Table]]] = {
         report.ESTIMATES_SCHEMA,
         report.ESTIMATES,
         report.read_estimates,
+    ),
+    "tables/differences.parquet": (
+        comparison.DIFFERENCES_SCHEMA,
+        comparison.DIFFERENCES,
+        comparison.read_differences,
     ),
     "tables/folds.parquet": (report.FOLDS_SCHEMA, report.FOLDS, report.read_folds),
 }
@@ -176,9 +189,10 @@ def test_every_format_has_a_section_and_every_section_a_test():
     tested = {*RECORDS, *TABLES, "pixels/00000.npy", "metrics.jsonl"}
     assert set(sections()) == tested | without_example
     modules = {path.stem for path in (ROOT / "medssl" / "artifacts").glob("*.py")}
-    assert modules - {"__init__", "records", "tables", "schema"} == {
-        "archive", "foreign_predictions", "pixels", "predictions", "quarantine", "report",
-        "run_folder", "selection", "site_models", "source_paths", "splits", "weights",
+    assert modules - {"__init__", "origin", "records", "tables", "schema"} == {
+        "archive", "comparison", "foreign_predictions", "pixels", "predictions", "quarantine",
+        "report", "run_folder", "selection", "site_models", "source_paths", "splits",
+        "unmatched_labels", "weights",
     }  # fmt: skip
 
 
