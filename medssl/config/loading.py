@@ -38,16 +38,17 @@ def resolve(model: type[S], stage: str, sources: Sources) -> S:
     merged: dict[str, Any] = {}
     origin = "settings"
     if sources.preset:
-        merged = _merge(merged, read_preset(stage, sources.preset))
+        merged = read_preset(stage, sources.preset)
     for path in sources.files:
-        merged = _merge(merged, _relative_paths(model, _read_yaml(path), path.parent))
+        merged = _overlay(merged, _relative_paths(model, _read_yaml(path), path.parent))
         origin = str(path)
+    given: dict[str, Any] = {}
     for text in sources.sets:
-        merged = _merge(merged, _parse_set(text))
+        given = _merge(given, _parse_set(text))
     for key, value in sources.flags.items():
         if value is not None:
-            merged = _merge(merged, _nest(key, value))
-    return validate(model, merged, where=origin)
+            given = _merge(given, _nest(key, value))
+    return validate(model, _overlay(merged, given), where=origin)
 
 
 def validate(model: type[T], values: Mapping[str, Any], *, where: str) -> T:
@@ -169,6 +170,12 @@ def _scalar(text: str) -> Any:  # noqa: ANN401 - any YAML value
 def _nest(key: str, value: Any) -> dict[str, Any]:  # noqa: ANN401 - any setting
     head, dot, tail = key.partition(".")
     return {head: _nest(tail, value) if dot else value}
+
+
+def _overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two sources; where ``top`` names another plugin, the options of the old one go."""
+    gone = {f"{key}_options" for key, name in top.items() if key in base and base[key] != name}
+    return _merge({key: value for key, value in base.items() if key not in gone}, top)
 
 
 def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:

@@ -149,6 +149,26 @@ def some_patients(cohort: Cohort, count: int) -> Cohort:
     return cohort.rows(np.array([i for i, p in enumerate(cohort.patients) if p in chosen]))
 
 
+def facts(cohort: Cohort, *, grouped: bool) -> tuple[str, ...]:
+    """Return what there is to know about a cohort before training on it, a line each.
+
+    Args:
+        cohort: The cohort.
+        grouped: Whether patients are known.
+    """
+    counts = Counter(cohort.class_names)
+    shares = ", ".join(f"{name} {counts[name]}" for name in cohort.classes)
+    found = [f"target {cohort.target}: {shares} images of {len(set(cohort.patients))} patients"]
+    if cohort.positive is not None:
+        found.append(f"positive class: {cohort.positive}")
+    if not grouped:
+        found.append("patients unknown: every image was treated as a patient of its own")
+    mixed = patients_with_several_classes(cohort)
+    if mixed:
+        found.append(f"{mixed} patients have images of several classes")
+    return tuple(found)
+
+
 def patients_with_several_classes(cohort: Cohort) -> int:
     """Return how many patients have images of more than one class."""
     pairs = set(zip(cohort.patients, cohort.class_names, strict=True))

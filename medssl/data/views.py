@@ -150,11 +150,12 @@ class RandBlur(Randomizable, Transform):  # type: ignore[misc]
         n, channels = image.shape[:2]
         wanted = self.R.uniform(size=n) < self.probability
         sigma = np.where(wanted, self.R.uniform(*self.sigma_px, n), 1e-3)  # 1e-3 changes nothing
-        taps = np.arange(-self.radius, self.radius + 1)
+        radius = min(self.radius, *(side - 1 for side in image.shape[2:]))  # reflection ends there
+        taps = np.arange(-radius, radius + 1)
         kernel = np.exp(-0.5 * (taps / sigma[:, None]) ** 2)
         kernel /= kernel.sum(axis=1, keepdims=True)
         weight = _on(image, kernel).repeat_interleave(channels, dim=0)[:, None]  # (B*C, 1, taps)
-        pad = (self.radius,) * 4
+        pad = (radius,) * 4
         flat = F.pad(image.flatten(0, 1)[None], pad, mode="reflect")  # (1, B*C, H, W)
         flat = F.conv2d(flat, weight[:, :, :, None], groups=n * channels)
         flat = F.conv2d(flat, weight[:, :, None, :], groups=n * channels)

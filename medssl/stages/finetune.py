@@ -138,10 +138,11 @@ def run(
         splits.write(folder.path / "splits.json", _splits(ready))
         _draw_schedule(ready, folder.path)
         planned = _folds(ready, folder.path)
-        for fold in told.track(planned, task="folds", unit="folds"):
+        for done, fold in enumerate(told.track(planned, task="folds", unit="folds"), start=1):
             if not fold.is_done:
                 cross_validate.run_fold(started, ready.recipe, cohort, fold, reporter)
-                _draw_progress(planned, folder.path)
+            if done <= _DRAWN_FOLDS:
+                _draw_progress(planned[:done], folder.path)
         parts = [predictions.read(fold.folder / "predictions.parquet") for fold in planned]
         predictions.write(folder.path / "predictions.parquet", pa.concat_tables(parts))
         site_models.write(folder.path, _record(ready, info))
@@ -192,13 +193,16 @@ def _prepare(settings: FinetuneSettings, device: str) -> _Prepared:
         source=source,
         allow_partial=settings.allow_partial,
     )
-    planned = phases.plan(settings, schedule, config, _groups(make))
+    planned = phases.plan(settings, schedule, config, [HEAD, *reversed(make.groups)])
+    grouped = settings.group == "patient"
+    init = _origin(source, cohort, grouped=grouped)
     return _Prepared(
         settings=settings,
         notes=(
-            *_facts(cohort, settings),
+            *cohorts.facts(cohort, grouped=grouped),
             *make.notes,
             *_trial(source, settings),
+            *_overlap(init, cohort),
             *reasons,
             *_training_notes(settings, planned),
         ),
@@ -211,7 +215,7 @@ def _prepare(settings: FinetuneSettings, device: str) -> _Prepared:
             seed=seeding.derive(settings.seed, "folds"),
         ),
         recipe=Recipe(settings=settings, build_encoder=make, phases=planned),
-        init=_origin(source, cohort, grouped=settings.group == "patient"),
+        init=init,
     )
 
 
@@ -265,18 +269,13 @@ def _origin(source: encoders.Source | None, cohort: Cohort, *, grouped: bool) ->
     return {**source.facts(), "overlap_patients": overlap}
 
 
-def _facts(cohort: Cohort, settings: FinetuneSettings) -> tuple[str, ...]:
-    counts = Counter(cohort.class_names)
-    shares = ", ".join(f"{name} {counts[name]}" for name in cohort.classes)
-    facts = [f"target {cohort.target}: {shares} images of {len(set(cohort.patients))} patients"]
-    if cohort.positive is not None:
-        facts.append(f"positive class: {cohort.positive}")
-    if settings.group == "none":
-        facts.append("patients unknown: every image was treated as a patient of its own")
-    mixed = cohorts.patients_with_several_classes(cohort)
-    if mixed:
-        facts.append(f"{mixed} patients have images of several classes")
-    return tuple(facts)
+def _overlap(init: dict[str, Any], cohort: Cohort) -> tuple[str, ...]:
+    if not init:
+        return ()
+    if init["overlap_patients"] is None:
+        return ("overlap with the pretraining patients: unknown",)
+    n_patients = len(set(cohort.patients))
+    return (f"overlap: {init['overlap_patients']} of {n_patients} patients were in pretraining",)
 
 
 def _folds(ready: _Prepared, folder: Path) -> list[Fold]:
@@ -334,11 +333,6 @@ def _record(ready: _Prepared, info: archive.ArchiveInfo) -> site_models.Finetune
     )
 
 
-def _groups(make: encoders.Factory) -> list[str]:
-    """Return the names of the layer groups, the head first, the stem last."""
-    return [HEAD, *reversed(make.groups)]
-
-
 def _steps_per_epoch(ready: _Prepared) -> int:
     """Return the optimiser steps in an epoch of a fold; folds differ by a patient or so."""
     settings = ready.settings
@@ -354,11 +348,11 @@ def _draw_schedule(ready: _Prepared, folder: Path) -> None:
     files.write_bytes(folder / "schedule.png", schedule_figure.draw(rates, steps, named))
 
 
-def _draw_progress(planned: Sequence[Fold], folder: Path) -> None:
-    """Draw the losses of the first folds that are done, and the rate they share."""
+def _draw_progress(trained: Sequence[Fold], folder: Path) -> None:
+    """Draw the losses of the folds, and the learning rate of the head, which they share."""
     course = []
-    for k, fold in enumerate(planned[:_DRAWN_FOLDS]):
-        for point in RunLog(fold.folder).history() if fold.is_done else ():
+    for k, fold in enumerate(trained):
+        for point in RunLog(fold.folder).history():
             rate = {} if k else {"lr": point["lr"]}
             course.append({"step": point["step"], f"total.fold {k + 1}": point["total"], **rate})
     files.write_bytes(folder / ProgressFigure.NAME, progress.draw(course))

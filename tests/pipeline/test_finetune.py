@@ -2,12 +2,14 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 from PIL import Image
 
-from medssl.artifacts import weights
+from medssl.artifacts import archive, weights
 
 SMALL = ("--image-size", 32, "--folds", 2, "--batch-size", 8, "--device", "cpu")
 FROZEN = ("conv1", "bn1", "layer1")
@@ -56,6 +58,24 @@ def test_the_notes_say_what_the_reader_must_know(progressive):
     said = (progressive[0] / "log.txt").read_text()
     assert "probabilities are those of classes that are equally frequent" in said
     assert "stay random" not in said
+
+
+def test_the_overlap_with_pretraining_is_counted_or_said_to_be_unknown(pipeline, run_main):
+    """The export lists its patients; a bare weight file does not say whom it has seen."""
+    words = ("finetune", pipeline.archive, *SMALL, "--dry-run", "--init-from")
+    seen = set(weights.read_info(pipeline.pretrain / "export").patient_digests)
+    images, labels = archive.read_images(pipeline.archive), archive.read_labels(pipeline.archive)
+    labelled = set(labels.filter(pc.is_valid(labels["value"]))["image_id"].to_pylist())
+    rows = zip(images["image_id"].to_pylist(), images["patient_key"].to_pylist(), strict=True)
+    cohort = {patient for image, patient in rows if image in labelled}
+    _, out, _ = run_main(*words, pipeline.pretrain)
+    assert f"overlap: {len(cohort & seen)} of {len(cohort)} patients were in pretraining" in out
+    bare = pipeline.root / "bare.safetensors"
+    shutil.copy(pipeline.pretrain / "export" / "encoder.safetensors", bare)
+    _, out, _ = run_main(*words, bare)
+    assert "overlap with the pretraining patients: unknown" in out
+    _, out, _ = run_main(*words, "none")
+    assert "overlap" not in out
 
 
 @pytest.mark.parametrize(("epochs", "last"), [(20, 30), (30, 40)])
