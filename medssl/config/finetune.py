@@ -111,5 +111,5 @@ def resolve(
     update = {k: v for k, (v, _) in found.items() if getattr(settings, k) == "auto"}
     reasons = [f"{k} {v} (auto: {found[k][1]})" for k, v in update.items()]
     if source and settings.encoder == "auto":
-        update["encoder_options"] = source["encoder_options"]
+        update["encoder_options"] = {**source["encoder_options"], **settings.encoder_options}
     return settings.model_copy(update=update), reasons

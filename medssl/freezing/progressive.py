@@ -1,8 +1,8 @@
 """Progressive release: the head first, then one layer group after the other (arXiv:2507.12269).
 
 Called progressive layer freezing in the paper. Each group has a peak learning rate of its own,
-lower the deeper it lies; all of them follow one cycle from the first step, so a group released
-late enters part-way through it. The layers nearest the input never train.
+lower the nearer it is to the input; all rates move from the first step on, so a group released
+late enters part-way. The layers nearest the input never train.
 """
 
 from collections.abc import Sequence

@@ -19,7 +19,7 @@ from medssl.models.encoders._contract import Encoder
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The projector is the authors'; 0.5 suits small batches, 0.1 those of a thousand and more."""
+    """Sizes of the paper's projector; 0.5 suits small batches, 0.1 those of a thousand and more."""
 
     projector_hidden: Annotated[int, Field(ge=1)] = 2048
     projector_dim: Annotated[int, Field(ge=2)] = 128

@@ -24,6 +24,7 @@ from medssl.data.mixing import cutmix
 from medssl.data.store import ImageStore
 from medssl.foundation import files, seeding
 from medssl.foundation.cost import Cost
+from medssl.foundation.errors import TrainingError
 from medssl.foundation.reporting import Reporter, Tee
 from medssl.models.site_model import SiteModel
 from medssl.training import loop, phases, predict, trial
@@ -66,7 +67,7 @@ def run_fold(
     """Train the model of one fold and write it and its predictions to the fold's folder.
 
     Raises:
-        TrainingError: The loss is not finite.
+        TrainingError: The loss or a score is not finite.
     """
     settings = recipe.settings
     seed = seeding.derive(settings.seed, "fold", fold.repeat, fold.fold)
@@ -85,6 +86,12 @@ def run_fold(
         intensity=settings.intensity,
         image_size=int(settings.image_size),
     )
+    if not np.isfinite(score).all():
+        raise TrainingError(
+            "the scores are not finite",
+            where=str(fold.folder),
+            fix="lower the learning rate, or train with precision 32",
+        )
     arrays = {name: t.detach().cpu().numpy() for name, t in model.state_dict().items()}
     weights.write_tensors(fold.folder / "model.safetensors", arrays)
     table = _prediction_rows(test, score, fold, settings.seed)

@@ -42,8 +42,12 @@ class Runtime:
         self.fabric.backward(loss)
 
     def clip(self, module: nn.Module, optimizer: Optimizer, norm: float) -> None:
-        """Scale the gradients down to ``norm``, after undoing the loss scale of half precision."""
-        self.fabric.clip_gradients(module, optimizer, max_norm=norm)
+        """Scale the gradients down to ``norm``, after undoing the loss scale of half precision.
+
+        A norm that is not finite is left to the loss scale, or to the loss: asking here would wait
+        for the device.
+        """
+        self.fabric.clip_gradients(module, optimizer, max_norm=norm, error_if_nonfinite=False)
 
     def facts(self) -> dict[str, str | int]:
         """Return what `env.json` records about the device."""

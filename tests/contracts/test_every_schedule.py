@@ -1,10 +1,14 @@
 """What every file of freezing/ must do, tested from the moment it exists."""
 
+import numpy as np
 import pytest
 import torch
 
 from medssl import freezing
 from medssl.config import loading
+from medssl.config.training import CutMix, Views
+from medssl.data import views as recipes
+from medssl.data.mixing import cutmix
 from medssl.foundation import plugins
 from medssl.models.encoders import resnet18
 from medssl.models.site_model import SiteModel
@@ -70,15 +74,21 @@ def test_frozen_groups_stay_bit_identical_and_released_ones_move(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_step_runs_on_the_meta_device(name):
+def test_one_step_with_its_views_and_mixing_runs_on_the_meta_device(name):
     plugin, config = load(name)
     model = site_model().to("meta")
     groups = model.groups()
     model.release_only(plugin.trainable_groups(0, EPOCHS, list(groups), config))
     optimizer = optim.adamw(layer_groups(plugin, config, groups))
+    scheduler = optim.one_cycle(optimizer, steps=10)
     model.train()
-    images = torch.empty(4, 1, 32, 32, device="meta")
+    view = recipes.random_view(Views(mask=1.0, flip=0.5), 32)
+    view.set_random_state(0)
+    extent = torch.empty(4, 2, device="meta")
+    shown = view({"image": torch.empty(4, 1, 64, 64, device="meta"), "extent": extent})["image"]
+    mixed = cutmix(shown, CutMix(probability=1.0), np.random.default_rng(0))
     target = torch.empty(4, dtype=torch.int64, device="meta")
-    model(images, target)["total"].backward()
+    model(mixed.images, target, target[mixed.partner], mixed.kept)["total"].backward()
     optimizer.step()
+    scheduler.step()
     assert model.head[1].weight.grad.device.type == "meta"

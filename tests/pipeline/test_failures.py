@@ -214,6 +214,24 @@ def test_a_diverging_run_stops_with_its_own_code(pipeline, run_main, tmp_path):
     assert run_folder.read_status(tmp_path / "out")["status"] == "failed"
 
 
+@pytest.mark.parametrize(
+    ("batch", "epochs", "found"), [(8, 3, "the loss became"), (18, 1, "the scores are not finite")]
+)
+def test_a_diverging_finetune_run_leaves_no_scores(
+    pipeline, run_main, tmp_path, batch, epochs, found
+):
+    """With one step an epoch the only loss there is was computed before the weights went wrong."""
+    code, _, err = run_main(
+        "finetune", pipeline.archive, "--init-from", "none", "--folds", 2, "--image-size", 32,
+        "--epochs", epochs, "--batch-size", batch, "--set", "schedule_options.encoder_lr=1e30",
+        "--set", "schedule_options.head_lr=1e30", "--set", "optim.clip=1", "-o", tmp_path / "out",
+    )  # fmt: skip
+    assert code == 7
+    assert found in err
+    assert run_folder.read_status(tmp_path / "out")["status"] == "failed"
+    assert not list(tmp_path.rglob("predictions.parquet"))
+
+
 def test_a_bug_shows_the_place_and_no_value(pipeline, run_main, tmp_path, monkeypatch):
     from medssl.data.store import ImageStore
 

@@ -148,6 +148,27 @@ def test_a_finetune_run_resumes_at_the_fold_it_was_in(pipeline, run_main, tmp_pa
     assert first.equals(second)
 
 
+def test_a_finetune_run_killed_after_its_last_fold_still_gets_its_figure(
+    pipeline, run_main, tmp_path, monkeypatch
+):
+    from medssl.training import cross_validate
+
+    real = cross_validate.run_fold
+
+    def stop_after_the_last(runtime, recipe, cohort, fold, reporter):
+        real(runtime, recipe, cohort, fold, reporter)
+        if fold.fold == 2:
+            raise KeyboardInterrupt
+
+    words = ("finetune", pipeline.archive, "--init-from", "none", *FINETUNE, "-o", tmp_path / "run")
+    monkeypatch.setattr(cross_validate, "run_fold", stop_after_the_last)
+    assert run_main(*words)[0] == 130
+    monkeypatch.undo()
+    assert run_main(*words, "--resume")[0] == 0
+    for name in ("progress.png", "schedule.png", "predictions.parquet"):
+        assert (tmp_path / "run" / name).read_bytes() == (pipeline.scratch / name).read_bytes()
+
+
 @pytest.mark.slow
 def test_killed_with_signal_9_and_resumed_equals_uninterrupted(pipeline, tmp_path):
     """A real process, killed at random moments until it gets through."""

@@ -35,6 +35,12 @@ class Example(Settings):
     sources: tuple[Path, ...] = ()
 
 
+class Plugged(Settings):
+    by: str = "default"
+    by_options: dict[str, Any] = Field(default_factory=dict)
+    folds: int = 5
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     size: int = 8
@@ -84,6 +90,26 @@ def test_nested_settings_merge_key_by_key(tmp_path):
     settings = resolve(files=[file], sets=["optim.lr=2"], flags={"optim.warmup": None})
     assert settings.optim == Inner(lr=2.0, warmup=3)
     assert resolve(flags={"optim.warmup": 9}).optim == Inner(warmup=9)
+
+
+def test_options_of_a_plugin_go_when_another_one_is_chosen(tmp_path):
+    """A preset or a settings file knows the options of its own schedule only."""
+    lr = {"lr": 1.0}
+    file = write(tmp_path / "a.yaml", {"by": "dhash", "by_options": lr, "folds": 3})
+
+    def options(**more):
+        found = loading.resolve(Plugged, "finetune", Sources(files=[file], **more))
+        assert found.folds == 3
+        return found.by_options
+
+    assert options() == options(flags={"by": "dhash"}) == options(sets=["folds=3"]) == lr
+    assert options(flags={"by": "random"}) == options(sets=["by=random"]) == {}
+    own = ["by_options.seed=2"]
+    assert options(sets=own) == {**lr, "seed": 2}
+    assert options(sets=own, flags={"by": "random"}) == {"seed": 2}
+    other = write(tmp_path / "b.yaml", {"by": "random"})
+    found = loading.resolve(Plugged, "finetune", Sources(files=[file, other]))
+    assert found.by_options == {}
 
 
 def test_a_flag_not_given_changes_nothing(tmp_path):

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medssl.config.loading import read_preset
 from medssl.config.training import Intensity, Views
 from medssl.data import views
 
@@ -68,6 +69,30 @@ def test_the_blur_kernel_reaches_two_sigma(sigma, radius):
     assert row.nonzero().ravel().tolist() == list(range(10 - radius, 10 + radius + 1))
     assert row.sum().item() == pytest.approx(1.0, abs=1e-5)
     assert (row[11] / row[10]).item() == pytest.approx(np.exp(-0.5 / sigma**2), rel=1e-4)
+
+
+def test_a_blur_wider_than_the_view_is_cut_to_it():
+    blur = views.RandBlur(1.0, (20.0, 20.0))
+    blur.set_random_state(0)
+    image = ramp(side=16)
+    shown = blur(batch_of(image))["image"]
+    assert shown.shape == image.shape
+    assert shown.std() < 0.5 * image.std()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_crops_of_the_preset_are_as_large_and_as_square_as_those_published(seed, monkeypatch):
+    """A crop that does not fit is given up there: 0.95 of the area is left at least."""
+    shown = []
+    monkeypatch.setattr(views, "_resample", lambda *given: shown.append(given[2]))
+    recipe = {**read_preset("finetune", "bpd2025")["views"], "rotation_deg": 0}
+    crop = views.RandCrop(Views(**recipe), 32)
+    crop.set_random_state(seed)
+    crop(batch_of(ramp(n=200, side=40)))
+    rows, columns = shown[0].abs().unbind(dim=1)
+    area, ratio = rows * columns / 40**2, columns / rows
+    assert 0.949 < area.min() < area.max() < 1.001
+    assert 0.949 < ratio.min() < ratio.max() < 1.054
 
 
 def test_a_flip_mirrors_left_and_right():

@@ -41,3 +41,15 @@ def test_bf16_computes_in_bf16_and_keeps_weights_in_fp32():
     started.backward(wrapped(torch.ones(2, 4)).float().sum())
     assert seen == [torch.bfloat16]
     assert layer.weight.dtype == layer.weight.grad.dtype == torch.float32
+
+
+def test_clipping_leaves_gradients_that_are_not_finite_to_the_loss():
+    """In half precision the first steps overflow as a rule, and are skipped."""
+    started = runtime.start("cpu", "32")
+    layer = torch.nn.Linear(2, 1, bias=False)
+    wrapped, optimizer = started.setup(layer, torch.optim.SGD(layer.parameters(), lr=0.1))
+    started.backward(wrapped(torch.full((1, 2), 1e30)).square().sum())
+    started.clip(wrapped, optimizer, 1.0)
+    layer.weight.grad = torch.tensor([[3.0, 4.0]])
+    started.clip(wrapped, optimizer, 1.0)
+    torch.testing.assert_close(layer.weight.grad, torch.tensor([[0.6, 0.8]]))
