@@ -72,7 +72,7 @@ MEANINGS: dict[Code, str] = {
     "`medssl doctor` says what to install.",
     Code.TOO_LARGE: "The header claims more pixels than an image file may have.",
     Code.UNSUPPORTED_PIXELS: "The pixel type is not read: complex, structured, 1 bit in DICOM, "
-    "16 bits with alpha or colour in PNG.",
+    "16 bits with alpha or colour, signed 8 bits in TIFF.",
     Code.COLOUR: "A colour image; only images with equal channels are read as gray.",
     Code.MULTI_FRAME: "A DICOM file of several frames, which is not read yet, or a TIFF of several "
     "pages, which may be anything.",

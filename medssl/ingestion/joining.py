@@ -3,6 +3,7 @@
 What the tables leave over on either side is listed; it may name patients, so it stays private.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,8 +192,19 @@ def _tell(
         reporter.warn(f"{text}; is {joined.column!r} the right --key-column, are files missing?")
     elif n_left:
         reporter.note(text)
+    if joined.kind == "stem" and (n_alike := _several_files(joined)):
+        reporter.warn(
+            f"labels: {n_alike} rows of {table.where} name several files each, which are called "
+            "alike; if these are different images, name them by path"
+        )
     if not targets:
         reporter.note(
             f"labels: {table.where} has no column {labels.DEFAULT_TARGET!r}, so no label was "
             f"taken; name one with --label ({', '.join(table.columns)})"
         )
+
+
+def _several_files(joined: Join) -> int:
+    """Return how many rows belong to more than one file."""
+    counts = Counter(id(row) for row in joined.rows if row is not None)
+    return sum(count > 1 for count in counts.values())

@@ -232,3 +232,16 @@ def test_where_everything_matches_nothing_is_listed(run, tmp_path):
         "table_rows": 1, "rows_without_file": 0, "files_without_row": 0,
     }  # fmt: skip
     assert not any(text.startswith("labels:") for text in found.reporter.warnings)
+
+
+def test_a_name_that_several_files_have_is_warned_of(run, tmp_path):
+    """A row called p0 stands for north/p0 and south/p0, who may be two patients."""
+    for value, place in enumerate(("north/p0", "north/p1", "south/p0")):
+        save_png(tmp_path / "in" / f"{place}.png", value)
+    table = tmp_path / "table.csv"
+    table.write_text("name,label\np0,1\np1,0\n")
+    warned = run(tmp_path / "in", labels=table).reporter.warnings
+    assert any("1 rows of table.csv name several files each" in text for text in warned)
+    (tmp_path / "in" / "south" / "p0.png").rename(tmp_path / "in" / "south" / "p2.png")
+    warned = run(tmp_path / "in", labels=table, name="apart").reporter.warnings
+    assert not any("several files" in text for text in warned)

@@ -42,8 +42,8 @@ def read_header(path: Path) -> Header:
             raise RejectedFile(Code.COLOUR)
         if image.format in {"PNG", "TIFF"} and image.n_frames > 1:
             raise RejectedFile(Code.MULTI_FRAME)
-        if image.format == "PNG" and image.mode not in _DEEP and _png_depth(path) > 8:
-            raise RejectedFile(Code.UNSUPPORTED_PIXELS)  # Pillow cuts these to 8 bits
+        if _loses_values(image, path):
+            raise RejectedFile(Code.UNSUPPORTED_PIXELS)
         columns, rows = image.size
         bits, signed, inverted = _depth(image)
         name = {"PNG": "png", "TIFF": "tiff"}.get(str(image.format), "jpeg")
@@ -92,6 +92,16 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         yield image
 
 
+def _loses_values(image: Image.Image, path: Path) -> bool:
+    """Say whether Pillow would cut samples to 8 bits, or take signed ones for unsigned."""
+    if image.mode not in _PLAIN:
+        return False
+    if image.format == "TIFF":
+        bits, signed = _tiff_sample(image)
+        return bits > 8 or signed
+    return image.format == "PNG" and _png_depth(path) > 8
+
+
 def _png_depth(path: Path) -> int:
     """Return the bits per sample of a PNG."""
     with path.open("rb") as stream:
@@ -104,9 +114,13 @@ def _depth(image: Image.Image) -> tuple[int | None, bool, bool]:
         return (None if image.mode == _FLOAT else 8), False, False
     if image.format != "TIFF":
         return 16, False, False
-    tags = image.tag_v2
-    bits, sign = (int(np.max(tags.get(tag, 1))) for tag in (_BITS, _SIGN))
-    return bits, sign == _SIGNED, tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    return *_tiff_sample(image), image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
+def _tiff_sample(image: Image.Image) -> tuple[int, bool]:
+    """Return bits per sample of a TIFF, and whether the samples are signed."""
+    bits, sign = (int(np.max(image.tag_v2.get(tag, 1))) for tag in (_BITS, _SIGN))
+    return bits, sign == _SIGNED
 
 
 def _gray(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:

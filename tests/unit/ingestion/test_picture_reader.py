@@ -130,6 +130,29 @@ def test_white_is_zero_is_turned(tmp_path):
     assert np.array_equal(pixels, 255 - GRAY)
 
 
+def test_what_would_lose_values_is_rejected(tmp_path):
+    """Pillow reads 16 bits per colour as 8, and signed bytes as unsigned."""
+    path = tiff(tmp_path / "a.tif", GRAY.astype(int) - 128, "|i1")
+    assert sniff.read_header(path) is Code.UNSUPPORTED_PIXELS
+    path = colour_tiff(tmp_path / "b.tif", np.stack([DEEP] * 3, -1))
+    assert sniff.read_header(path) is Code.UNSUPPORTED_PIXELS
+
+
+def colour_tiff(path, pixels):
+    """Write an uncompressed TIFF of 16 bits per colour."""
+    rows, columns, channels = pixels.shape
+    depths = 8 + 2 + 10 * 12 + 4
+    tags = [
+        (256, 4, 1, columns), (257, 4, 1, rows), (258, 3, channels, depths), (259, 4, 1, 1),
+        (262, 4, 1, 2), (273, 4, 1, depths + 8), (277, 4, 1, channels), (278, 4, 1, rows),
+        (279, 4, 1, 2 * pixels.size), (284, 4, 1, 1),
+    ]  # fmt: skip
+    body = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    head = b"II" + struct.pack("<HI", 42, 8) + body + bytes(4) + struct.pack("<4H", *[16] * 4)
+    path.write_bytes(head + pixels.astype("<u2").tobytes())
+    return path
+
+
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "zstd"])
 @pytest.mark.parametrize("pixels", [GRAY, DEEP], ids=["8 bits", "16 bits"])
 def test_a_compressed_tiff_is_read(tmp_path, compression, pixels):
