@@ -9,6 +9,7 @@ from medssl.artifacts import records, run_folder, site_models, splits
 from medssl.artifacts.site_models import FinetuneInfo
 from medssl.artifacts.splits import Splits
 from medssl.foundation import files
+from medssl.foundation.errors import ArtifactError
 
 PREDICTIONS = "predictions.parquet"
 
@@ -31,9 +32,16 @@ def of_run(run: Path) -> Origin:
         ArtifactError: The run is missing, unfinished, damaged or of another stage.
     """
     run_folder.require_finished(run, "finetune")
+    path = run / PREDICTIONS
+    if not path.is_file():
+        raise ArtifactError(
+            "no such file",
+            where=str(path),
+            fix="restore it, or run `medssl finetune` again in another folder",
+        )
     described = (run / "finetune.json").is_file()
     return Origin(
-        predictions_sha256=files.sha256(run / PREDICTIONS),
+        predictions_sha256=files.sha256(path),
         splits=splits.read(run / "splits.json"),
         settings=run_folder.read_config(run),
         environment=records.read(run / "env.json", run_folder.ENV_SCHEMA),

@@ -120,6 +120,9 @@ def create(
         ArtifactError: There is nothing to resume, or an input has changed since.
     """
     folder = RunFolder(out, inputs or {})
+    if out.is_dir():
+        with files.explained(out):
+            files.sweep(out)
     if resume:
         _check_resumable(folder, stage, settings)
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -130,7 +133,6 @@ def create(
         )
     with files.explained(out):
         out.mkdir(parents=True, exist_ok=True)
-        files.sweep(out)
     with _status(folder, stage):
         if not (out / "command.txt").is_file():
             plain = relative_to(out, to_plain(settings))

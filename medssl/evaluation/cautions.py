@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from medssl.artifacts.origin import Origin
-from medssl.evaluation import sizes
+from medssl.evaluation import recalibration, sizes
 from medssl.evaluation.assessment import Drift, Estimate, are_probabilities
 from medssl.evaluation.units import Units
 
 MOST_DRIFT = 0.02  # between pooled AUROC and mean of folds; beyond it the folds' scales differ
+MOST_CLIPPED = 0.01  # share of probabilities of 0 or 1; beyond it recalibration hangs on the clip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ def notes(
     units: Units, circumstances: Circumstances, *, threshold: float | None = None
 ) -> tuple[str, ...]:
     """Return what was left out and why, and which rules of thumb the cohort misses."""
-    said = [*_left_out(units, threshold), *_about_rule_of_thumb(units)]
+    said = [*_left_out(units, threshold), *_clipped(units), *_about_rule_of_thumb(units)]
     if circumstances.pretrained and circumstances.overlap is None:
         said.append("Overlap between these patients and the pretraining patients was not checked")
     return tuple(said)
@@ -75,6 +76,17 @@ def _left_out(units: Units, threshold: float | None) -> Iterator[str]:
         yield (
             f"Fewer than {sizes.FEWEST_PATIENTS} patients of a class: "
             f"{'; '.join(guarded)}{of} are left out"
+        )
+
+
+def _clipped(units: Units) -> Iterator[str]:
+    """Say where calibration intercept and slope hang on how far scores of 0 or 1 are moved in."""
+    extreme = (units.score < recalibration.CLIP) | (units.score > 1 - recalibration.CLIP)
+    share = float(extreme.mean())
+    if are_probabilities(units) and share > MOST_CLIPPED:
+        yield (
+            f"{share:.0%} of the probabilities are 0 or 1: they were moved in by "
+            f"{recalibration.CLIP:g}, and calibration intercept and slope depend on by how much"
         )
 
 

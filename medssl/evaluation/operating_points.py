@@ -111,8 +111,8 @@ def _predictive(
 ) -> Predictive:
     """Return a predictive value; ``ends`` and ``drawn`` are of sensitivity and specificity.
 
-    Where resampling leaves one of the two as it is, the interval joins the ends of both: it is
-    wider than the level asks for.
+    It has no value and no interval where nobody is called so. Where resampling leaves one of the
+    two as it is, the interval joins the ends of both: it is wider than the level asks for.
     """
     rule = PREDICTIVE[name]
     sensitivity, specificity = (
@@ -123,6 +123,8 @@ def _predictive(
     if not by_wilson:
         resampled = intervals.percentile(rule(drawn[0], drawn[1], prevalence), level)
         low, high = resampled.low, resampled.high
+    if np.isnan(value):  # nobody is called so
+        low = high = value
     return Predictive(
         metric=name,
         prevalence=prevalence,

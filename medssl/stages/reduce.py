@@ -4,6 +4,7 @@ Beside the selection stand random ones of the same size: what a reduction gains 
 them. Each is a run of this stage in a folder of its own.
 """
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -253,7 +254,7 @@ def _counts(
 def _budget(settings: ReduceSettings, n_images: int) -> int | None:
     """Return how many images may be kept, where the user limited that."""
     if settings.keep is not None:
-        return max(1, int(settings.keep * n_images))
+        return max(1, math.floor(settings.keep * n_images + 1e-9))  # 0.29 of 100 is 28.999…
     return settings.budget
 
 

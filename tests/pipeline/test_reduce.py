@@ -199,3 +199,12 @@ def test_a_dry_run_says_what_it_would_take_and_writes_nothing(reduced, run_main,
     assert "at most" in plain["basis"]
     assert searched["memory_bytes"] >= plain["memory_bytes"] > 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("share", "count", "expected"),
+    [(0.29, 100, 29), (0.58, 50, 29), (0.299, 100, 29), (0.001, 100, 1), (1.0, 7, 7)],
+)
+def test_a_share_of_the_images_is_not_one_short(share, count, expected):
+    settings = ReduceSettings(archive="somewhere", keep=share)
+    assert reduce._budget(settings, count) == expected

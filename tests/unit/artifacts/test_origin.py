@@ -44,3 +44,12 @@ def test_a_table_tells_its_digest_only(tmp_path):
 def test_no_run_is_said_to_be_none(tmp_path):
     with pytest.raises(ArtifactError, match="no run"):
         origin.of_run(tmp_path)
+
+
+@pytest.mark.parametrize("name", [origin.PREDICTIONS, "splits.json", "env.json", "config.yaml"])
+def test_a_run_that_lost_a_file_is_refused(tmp_path, name):
+    make_run(tmp_path / "run")
+    (tmp_path / "run" / name).unlink()
+    with pytest.raises(ArtifactError) as caught:
+        origin.of_run(tmp_path / "run")
+    assert caught.value.where.endswith(name)

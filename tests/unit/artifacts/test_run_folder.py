@@ -9,6 +9,7 @@ import yaml
 from medssl import __version__
 from medssl.artifacts import records, run_folder
 from medssl.config.settings import Settings
+from medssl.foundation import files
 from medssl.foundation.errors import (
     ArtifactError,
     Interrupted,
@@ -46,6 +47,20 @@ def test_a_new_run_leaves_exactly_these_files(tmp_path):
         "metrics.jsonl",
         "status.json",
     ]
+
+
+def test_what_a_killed_start_left_is_swept_and_nothing_else(tmp_path):
+    """Killed while the first file was being written: there is no status yet, and no run."""
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / f"{files.TEMP_PREFIX}status.json").write_text("{")
+    start(out)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "mine.txt").write_text("kept")
+    with pytest.raises(UsageError, match="not empty"):
+        start(other)
+    assert (other / "mine.txt").read_text() == "kept"
 
 
 def test_config_holds_every_setting_with_paths_relative_to_the_run(tmp_path):

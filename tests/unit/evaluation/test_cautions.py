@@ -142,3 +142,12 @@ def test_an_interval_without_a_width_and_a_value_that_is_none_are_said(units_of)
     assert any("AUROC is the same in every resample" in text for text in said)
     assert any("Calibration slope has no value" in text for text in said)
     assert not any("Brier" in text for text in said)
+
+
+@pytest.mark.parametrize(("extreme", "is_said"), [(4, False), (20, True)])
+def test_many_probabilities_of_0_or_1_are_said(units_of, extreme, is_said):
+    keys = [f"k{n:03d}" for n in range(400)]
+    score = np.random.default_rng(0).uniform(0.1, 0.9, 400)
+    score[:extreme] = 1.0
+    said = cautions.notes(units_of(keys, np.arange(400) % 2, score), Circumstances())
+    assert any("5% of the probabilities are 0 or 1" in text for text in said) == is_said

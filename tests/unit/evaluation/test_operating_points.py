@@ -84,6 +84,16 @@ def test_a_call_nobody_gets_has_no_predictive_value(one_each):
     assert (point.true_positives, point.false_positives) == (0, 0)
 
 
+def test_where_nobody_is_called_there_is_no_interval_either(ideal):
+    _, (point,) = judge(ideal, 0.99, prevalences=(0.1,))
+    ppv, npv = point.predictive
+    assert math.isnan(ppv.value)
+    assert math.isnan(ppv.low)
+    assert math.isnan(ppv.high)
+    assert npv.value == pytest.approx(0.9)  # the share of negatives that was asked for
+    assert npv.low <= npv.value <= npv.high
+
+
 def test_predictive_values_at_the_prevalence_of_the_cohort_are_those_of_the_cohort(one_each):
     units = one_each(150, seed=2)
     rows, (point,) = judge(units, 0.6, prevalences=(1 / 3,))

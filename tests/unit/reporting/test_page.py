@@ -116,6 +116,17 @@ def test_an_interval_by_wilson_is_marked(report):
     assert "* Wilson interval on the number of patients" in text_of(page.render(changed))
 
 
+def test_predictive_values_by_wilson_are_marked_for_one_class_and_for_several(
+    report, foreign_report
+):
+    for known in (report, foreign_report):
+        changed = copy.deepcopy(known)
+        for row in changed["operating_points"][0]["predictive"]:
+            row["interval"] = "wilson"
+        marked, plain = (text_of(page.render(one)).count(" *)") for one in (changed, known))
+        assert marked - plain == 2
+
+
 def test_the_facts_are_there(html, report):
     text = text_of(html)
     assert text.count("esearch use; not a medical device") == 2
