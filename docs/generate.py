@@ -35,7 +35,9 @@ def cli_page() -> str:
         NOTICE,
         "Results go to stdout, progress and errors to stderr. "
         "Exit codes: [exit-codes.md](exit-codes.md).\n",
-        "Settings come from defaults < `--preset` < `-c FILE.yaml` < `--set key=value` < flags.\n",
+        "Settings come from defaults < `--preset` < `-c FILE.yaml` < `--set key=value` < flags. "
+        "Options of a method, schedule or encoder belong to it: choosing another one leaves those "
+        "of the preset or the file behind.\n",
     ]
     for name, command in group.commands.items():
         arguments = [p for p in command.params if p.param_type_name == "argument"]

@@ -261,7 +261,8 @@ def phases(planned: Sequence[Mapping[str, Any]]) -> None:
     rows = [("all", "max LR", *(f"{peaks[name]:g}" if peaks[name] else "never" for name in names))]
     for row in planned:
         highest = (f"{lr[1]:.2g}" if (lr := row["lr"][name])[1] else "frozen" for name in names)
-        rows.append((f"{row['first']}-{row['last']}", row["phase"], *highest))
+        span = f"{row['first']}-{row['last']}" if row["last"] > row["first"] else f"{row['first']}"
+        rows.append((span, row["phase"], *highest))
     table(["epochs", "phase", *names], rows)
 
 

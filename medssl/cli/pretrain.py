@@ -20,7 +20,7 @@ def pretrain(  # noqa: PLR0913 - one parameter per option
     method: Annotated[str | None, typer.Option(help=options.choices(methods))] = None,
     encoder: Annotated[str | None, typer.Option(help=options.choices(encoders))] = None,
     init_from: Annotated[
-        Path | None, typer.Option(help="Run or weight file to start from; default: random.")
+        str | None, typer.Option(help="Run or weight file to start from; none: random weights.")
     ] = None,
     allow_partial: Annotated[
         bool | None, typer.Option("--allow-partial", help="Accept weights that do not fill it.")
@@ -29,7 +29,8 @@ def pretrain(  # noqa: PLR0913 - one parameter per option
     batch_size: Annotated[int | None, typer.Option(min=2, help="Images per step.")] = None,
     image_size: Annotated[int | None, typer.Option(min=16, help="Side of a view, px.")] = None,
     validation: Annotated[
-        float | None, typer.Option(help="Share of patients to watch, never to train on; below 0.5.")
+        str | None,
+        typer.Option(help="Share of patients to watch, never to train on; auto, or below 0.5."),
     ] = None,
     precision: Annotated[str | None, typer.Option(help="auto, 32, bf16 or 16.")] = None,
     seed: Annotated[int | None, typer.Option(help="Decides everything that is drawn.")] = None,

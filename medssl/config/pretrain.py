@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -34,7 +34,7 @@ class PretrainSettings(Settings):
 
     archive: Path = Field(description="an archive written by `medssl ingest`")
     selection: Path | None = None  # a reduce run; None: all images
-    init_from: Path | None = None  # a run or a weight file to start from
+    init_from: Path | Literal["none"] = "none"  # a run or a weight file; none: random weights
     allow_partial: bool = False  # accept weights that do not fill the encoder
     method: str = "auto"
     method_options: dict[str, Any] = {}

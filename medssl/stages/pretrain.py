@@ -239,7 +239,7 @@ def _encoder(
     settings: PretrainSettings,
 ) -> tuple[torch.nn.Module, encoders.Source | None, tuple[str, ...]]:
     """Return the encoder to train, where its first weights came from, and what they left out."""
-    source = encoders.open_source(settings.init_from) if settings.init_from else None
+    source = None if settings.init_from == "none" else encoders.open_source(settings.init_from)
     make = encoders.factory(
         settings.encoder,
         settings.encoder_options,

@@ -36,7 +36,7 @@ class Trained:
     """How a training ended."""
 
     state: TrainState
-    losses: dict[str, float]  # the last ones logged; empty if nothing was left to do
+    losses: dict[str, float]  # the last ones logged
     measured: dict[str, float]  # by the monitors, the last time
     measured_before: dict[str, float]  # before the first step
 
@@ -72,7 +72,8 @@ def run(
     if checkpoint.load(folder / "checkpoints", state):
         reporter.note(f"continuing after epoch {state.epoch} of {epochs}")
     RunLog(folder).forget_after(state.step)
-    course, losses = _measured_before(folder), dict[str, float]()
+    course = _logged(folder, "feature_std")
+    losses = next(reversed(_logged(folder, "total")), {})
     if not course:
         course.append(_measure(state, images.monitors, reporter))
     shown = reporter.track(
@@ -136,12 +137,12 @@ def _measure(state: TrainState, measuring: Monitors, reporter: Reporter) -> dict
     return values
 
 
-def _measured_before(folder: Path) -> list[dict[str, float]]:
-    """Return what the monitors measured before the run was interrupted."""
+def _logged(folder: Path, telling: str) -> list[dict[str, float]]:
+    """Return what was logged before the run was interrupted, of the lines with one value."""
     return [
-        {name: value for name, value in point.items() if name not in {"step", "epoch"}}
+        {name: value for name, value in point.items() if name not in {"step", "epoch", "lr"}}
         for point in RunLog(folder).history()
-        if "feature_std" in point
+        if telling in point
     ]
 
 

@@ -258,3 +258,14 @@ def test_images_that_are_all_the_same_are_a_collapse_at_the_end(run_main, tmp_pa
     assert "feature_std" in err
     smoke = ("pretrain", folder, "--smoke", "--image-size", 32, "--device", "cpu")
     assert run_main(*smoke, "-o", tmp_path / "smoke")[0] == 0  # two steps are no verdict
+
+
+def test_words_for_the_defaults_are_understood(pipeline, run_main):
+    words = ("pretrain", pipeline.archive, "--dry-run", "--json")
+    plain = json.loads(run_main(*words)[1])["settings"]
+    same = json.loads(run_main(*words, "--init-from", "none", "--validation", "auto")[1])
+    assert same["settings"] == plain
+    code, _, err = run_main("pretrain", pipeline.archive, "--dry-run", "--validation", "half")
+    assert code == 2
+    assert "validation: " in err
+    assert "got 'half'" in err
