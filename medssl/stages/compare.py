@@ -242,6 +242,10 @@ def _notes(runs: Sequence[_Run]) -> tuple[str, ...]:
 
 
 def _merged(said: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
-    shared = [text for text in next(iter(said.values())) if all(text in of for of in said.values())]
-    own = [f"{name}: {text}" for name, of in said.items() for text in of if text not in shared]
+    sayers: dict[str, list[str]] = {}
+    for name, texts in said.items():
+        for text in texts:
+            sayers.setdefault(text, []).append(name)
+    shared = [text for text, names in sayers.items() if len(names) == len(said)]
+    own = [f"{', '.join(names)}: {text}" for text, names in sayers.items() if text not in shared]
     return (*shared, *own)

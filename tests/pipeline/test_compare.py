@@ -265,3 +265,8 @@ def test_two_schedules_are_compared(pipeline, run_main, tmp_path):
     )
     assert code == 0, err
     assert re.search(r"^probe +schedule linear_probe, encoder random$", out, flags=re.MULTILINE)
+
+
+def test_what_several_runs_say_stands_once_with_their_names():
+    said = {"a": ("all", "two", "own"), "b": ("all",), "c": ("two", "all")}
+    assert compare._merged(said) == ("all", "a, c: two", "a: own")
