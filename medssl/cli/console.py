@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from medssl.foundation.cost import Cost
 
 T = TypeVar("T")
+WIDE = 120  # columns of a terminal that has room for the latest values beside the bar
 PLAIN_EVERY_S = 15.0  # between two lines of progress where stderr is not a terminal
 RESULT_SCHEMA = "medssl.result/1"
 
@@ -94,12 +95,13 @@ class RichReporter:
 
 
 def _open() -> Progress:
+    wide = _stderr.width >= WIDE
     progress = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TextColumn("{task.fields[pace]}", markup=False),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[latest]}", style="dim", markup=False),
+        *([TextColumn("{task.fields[latest]}", style="dim", markup=False)] if wide else []),
         console=_stderr,
         transient=True,
         disable=not _stderr.is_terminal,

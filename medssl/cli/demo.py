@@ -94,4 +94,5 @@ def _real_files(reporter: console.RichReporter) -> tuple[Path, ...]:
     if util.find_spec("data_store") is None:
         reporter.note("for real DICOM files beside the synthetic ones: pip install 'medssl[demo]'")
         return ()
+    reporter.note("and the test files of pydicom, of which some cannot be read on purpose")
     return (Path(str(resources.files("data_store").joinpath("data"))),)

@@ -55,7 +55,9 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
         console.plan("evaluate", planned, stage.cost(settings), folder, as_json=as_json)
         return
     result = stage.run(settings, folder, console.RichReporter(), resume=resume)
+    positive = f", positive: {result.positive}" if result.positive else ""
     rows = [
+        ("target", f"{result.target}{positive}"),
         *console.estimates(result.estimates),
         *console.predictive(result.operating_points),
         ("unit", f"{result.n_units} units, each one {result.unit}: {result.reason}"),

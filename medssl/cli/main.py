@@ -28,6 +28,9 @@ from medssl.cli import (
 )
 from medssl.foundation.errors import Interrupted, MedSSLError, ResourceError
 
+CTRL_C = 130  # exit code
+_CONTINUE = "the same command with --resume continues a run; an archive is made anew"
+
 app = typer.Typer(
     name="medssl",
     help="From a folder of scans to a validated site model.",
@@ -63,7 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         app(arguments)
     except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+        code = stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+        if code == CTRL_C:
+            console.error(f"stopped by Ctrl-C\n  fix: {_CONTINUE}")
+        return code
     except MedSSLError as failure:
         return _report(failure, as_json="--json" in arguments)
     except MemoryError:
@@ -88,7 +94,7 @@ def _stop(signum: int, frame: FrameType | None) -> None:
     del signum, frame
     raise Interrupted(
         "stopped by SIGTERM",
-        fix="the same command with --resume continues a run; an archive is made anew",
+        fix=_CONTINUE,
     )
 
 

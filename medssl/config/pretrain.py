@@ -86,7 +86,7 @@ def resolve(
     where = "on a GPU" if gpu else "on a CPU"
     batch = min(256 if gpu else 64, max(2, n_images // 4))
     if settings.batch_size != "auto":
-        batch = settings.batch_size
+        batch = min(settings.batch_size, n_images)
     steps = max(1, n_images // batch)  # per epoch
     budget = 20_000 if gpu else 1_000
     epochs = min(800, max(20, math.ceil(budget / steps)))

@@ -20,6 +20,7 @@ class Circumstances:
     synthetic: bool = False
     trial: bool = False  # the run only tried the whole path
     pretrained: bool = False  # the models started from pretrained weights
+    balanced: bool = False  # classes were drawn equally often in training
     overlap: int | None = None  # evaluated patients who were in pretraining; None: not checked
 
 
@@ -43,6 +44,11 @@ def notes(
 ) -> tuple[str, ...]:
     """Return what was left out and why, and which rules of thumb the cohort misses."""
     said = [*_left_out(units, threshold), *_clipped(units), *_about_rule_of_thumb(units)]
+    if circumstances.balanced and are_probabilities(units):
+        said.append(
+            "Classes were drawn equally often in training: the probabilities are those of equally "
+            "frequent classes, and calibration is to be read with that in mind"
+        )
     if circumstances.pretrained and circumstances.overlap is None:
         said.append("Overlap between these patients and the pretraining patients was not checked")
     return tuple(said)
@@ -57,6 +63,7 @@ def circumstances(origin: Origin) -> Circumstances:
         synthetic=origin.models.synthetic,
         trial=trial,
         pretrained=bool(origin.models.init),
+        balanced=origin.settings.get("sampling") == "balanced",
         overlap=origin.models.init.get("overlap_patients"),
     )
 

@@ -57,6 +57,7 @@ class EvaluateResult:
     folder: Path
     report: Path
     target: str
+    positive: str | None  # class; None for several, or where a table does not say
     unit: str
     reason: str
     n_patients: int  # images, where patients are unknown
@@ -158,6 +159,7 @@ def run(
         folder=out,
         report=out / "report.html",
         target=judged.target,
+        positive=source.splits.positive if source.splits else None,
         unit=judged.kind,
         reason=judged.reason,
         n_patients=judged.n_patients,

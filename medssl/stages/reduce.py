@@ -141,6 +141,11 @@ def run(
             told.note(note)
         scopes = _scopes_of(settings, table)
         thinned, tau = _thin(settings, table, scopes, told)
+        if not len(thinned.dropped) and settings.match is None:
+            told.warn(
+                f"nothing is redundant within a {settings.within}: all images are kept; "
+                "a wider --within or a lower --threshold drops more"
+            )
         record = selection.SelectionInfo(
             archive_hash=info.hash,
             by=settings.by,

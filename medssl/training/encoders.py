@@ -76,7 +76,7 @@ def open_source(path: Path) -> Source:
         raise ArtifactError(
             "no encoder",
             where=str(path),
-            fix="give a folder written by `medssl pretrain`, or a safetensors file",
+            fix="give a folder written by `medssl pretrain`, a safetensors file, or none",
         )
     return _verified(path)
 

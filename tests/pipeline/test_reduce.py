@@ -208,3 +208,15 @@ def test_a_dry_run_says_what_it_would_take_and_writes_nothing(reduced, run_main,
 def test_a_share_of_the_images_is_not_one_short(share, count, expected):
     settings = ReduceSettings(archive="somewhere", keep=share)
     assert reduce._budget(settings, count) == expected
+
+
+def test_a_reduction_that_drops_nothing_says_so(reduced, run_main, tmp_path):
+    words = ("reduce", reduced.archive, "--threshold", 1, "--within", "series")
+    _, _, err = run_main(*words, "-o", tmp_path / "all")
+    kept = selection.read_info(tmp_path / "all")
+    assert ("nothing is redundant within a series" in err) == (kept.n_kept == kept.n_images)
+    _, _, err = run_main(
+        *words[:2], "--by", "every_n", "--set", "options.n=1", "-o", tmp_path / "n"
+    )
+    assert "nothing is redundant within a" in err
+    assert "nothing is redundant" not in reduced.said

@@ -58,7 +58,10 @@ def test_interrupted_between_epochs_and_resumed_equals_uninterrupted(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(checkpoint, "save", save_then_stop)
-    assert run_main(*pretrain(pipeline, tmp_path / "run"))[0] == 130
+    code, _, err = run_main(*pretrain(pipeline, tmp_path / "run"))
+    assert code == 130
+    assert "stopped by Ctrl-C" in err
+    assert "--resume" in err
     assert run_folder.read_status(tmp_path / "run")["status"] == "interrupted"
     monkeypatch.undo()
     code, _, err = run_main(*pretrain(pipeline, tmp_path / "run", "--resume"))

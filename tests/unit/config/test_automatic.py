@@ -105,3 +105,11 @@ def test_finetuning_from_random_weights_resolves_everything_but_the_target():
 def test_values_that_cannot_train_are_refused_wherever_they_come_from(given):
     with pytest.raises(ValidationError, match=next(iter(given))):
         pretraining(**given)
+
+
+def test_the_rate_follows_the_images_there_are_not_those_asked_for():
+    more, all_of_them = (
+        pretrain.resolve(pretraining(batch_size=n), n_images=48, side=64, gpu=False)[0].optim.lr
+        for n in (500, 48)
+    )
+    assert more == all_of_them

@@ -151,3 +151,14 @@ def test_many_probabilities_of_0_or_1_are_said(units_of, extreme, is_said):
     score[:extreme] = 1.0
     said = cautions.notes(units_of(keys, np.arange(400) % 2, score), Circumstances())
     assert any("5% of the probabilities are 0 or 1" in text for text in said) == is_said
+
+
+def test_balanced_training_is_said_where_there_are_probabilities(units_of):
+    keys = [f"k{n:03d}" for n in range(300)]
+    score = np.random.default_rng(0).random(300)
+    known = Circumstances(balanced=True)
+    said = cautions.notes(units_of(keys, np.arange(300) % 2, score), known)
+    assert any("equally frequent classes" in text for text in said)
+    assert cautions.notes(units_of(keys, np.arange(300) % 2, score), Circumstances()) == ()
+    ranks = cautions.notes(units_of(keys, np.arange(300) % 2, score * 7), known)
+    assert not any("equally frequent" in text for text in ranks)
