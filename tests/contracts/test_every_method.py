@@ -49,7 +49,7 @@ def test_some_steps_lower_the_loss_on_fixed_images(name):
     shown = some_views(method, n=8)
     optimizer = torch.optim.AdamW(method.parameters(), lr=1e-3)
     history = []
-    for _ in range(12):
+    for _ in range(8):
         loss = method(shown)["total"]
         optimizer.zero_grad()
         loss.backward()

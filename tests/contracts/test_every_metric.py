@@ -84,7 +84,7 @@ def cohorts(draw, least=2):
 
 
 @TABLE
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(cohort=cohorts())
 def test_equals_scikit_learn_with_ties(metric, cohort):
     target, score, _ = cohort
@@ -94,7 +94,7 @@ def test_equals_scikit_learn_with_ties(metric, cohort):
 
 
 @TABLE
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(cohort=cohorts())
 def test_equals_scikit_learn_with_weights(metric, cohort):
     target, score, weight = cohort
@@ -105,7 +105,7 @@ def test_equals_scikit_learn_with_weights(metric, cohort):
 
 
 @TABLE
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(cohort=cohorts())
 def test_a_weight_is_a_repeated_unit(metric, cohort):
     target, score, weight = cohort
@@ -116,7 +116,7 @@ def test_a_weight_is_a_repeated_unit(metric, cohort):
 
 
 @TABLE
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(cohort=cohorts(), rows=st.integers(1, 6), seed=st.integers(0, 2**32 - 1))
 def test_rows_of_weights_are_independent(metric, cohort, rows, seed):
     target, score, _ = cohort
@@ -128,7 +128,7 @@ def test_rows_of_weights_are_independent(metric, cohort, rows, seed):
 
 
 @TABLE
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(cohort=cohorts(), seed=st.integers(0, 2**32 - 1))
 def test_order_of_units_does_not_matter(metric, cohort, seed):
     target, score, weight = cohort
@@ -139,7 +139,7 @@ def test_order_of_units_does_not_matter(metric, cohort, seed):
 
 
 @TABLE
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(cohort=cohorts())
 def test_rankings_do_not_care_about_the_scale(metric, cohort):
     target, score, weight = cohort

@@ -7,7 +7,7 @@ from torch import nn
 
 from medssl.training import runtime, trial
 
-PAUSE = 0.02
+PAUSE = 0.01
 
 
 class Slow(nn.Module):
