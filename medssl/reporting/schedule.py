@@ -33,7 +33,7 @@ def draw(
         for k, (name, values) in enumerate(rates.items()):
             colour = COLOURS[k % len(COLOURS)]
             at = np.arange(len(values)) / steps_per_epoch
-            above.plot(at, values, color=colour, linewidth=1.8)
+            above.plot(at, values, color=colour, linewidth=1.8, drawstyle="steps-post")
             _band(below, k, at, values, colour)
             below.text(-0.01, k, name, transform=below.get_yaxis_transform(), ha="right",
                        va="center", fontsize=9)  # fmt: skip
