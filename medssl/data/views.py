@@ -188,10 +188,12 @@ class RandMask(Randomizable, Transform):  # type: ignore[misc]
         """Return `image`, some of them with holes."""
         image = batch["image"]
         wanted = np.flatnonzero(self.R.uniform(size=len(image)) < self.probability)
+        if not len(wanted):
+            return {"image": image}
         kept = np.ones((len(image), 1, *image.shape[2:]), dtype=np.float32)
         fast = np.random.default_rng(self.R.randint(2**31))
         kept[wanted] = fast.uniform(size=(len(wanted), *kept.shape[1:])) >= self.share
-        return {"image": image * _on(image, kept)} if len(wanted) else {"image": image}
+        return {"image": image * _on(image, kept)}
 
 
 def _resample(batch: Batch, centre: Tensor, crop: Tensor, angle: Tensor, size: int) -> Tensor:
