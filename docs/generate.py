@@ -1,10 +1,13 @@
-"""Write the reference pages that follow from the program: `cli.md` and `plugins.md`.
+"""Write the reference pages that follow from the program.
+
+They are `cli.md`, `plugins.md` and `quarantine-codes.md`.
 
 python docs/generate.py          rewrite them
 python docs/generate.py --check  exit 1 if one of them is not current
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -14,7 +17,8 @@ from medssl import freezing, methods, reduction
 from medssl.cli.main import app
 from medssl.config import loading
 from medssl.foundation import plugins
-from medssl.ingestion import readers
+from medssl.ingestion import flags, readers
+from medssl.ingestion.codes import FIXES, MEANINGS, NO_IMAGES, STEPS, Code
 from medssl.models import encoders
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -94,8 +98,68 @@ def plugins_page() -> str:
     return "\n".join(parts)
 
 
+def quarantine_page() -> str:
+    images = [code for code in Code if code not in NO_IMAGES]
+    return "\n".join(
+        (
+            "# Why a file is not in the archive\n",
+            NOTICE,
+            "Every file that `medssl ingest` finds is either written to the archive or listed in "
+            "`quarantine.parquet` with one of these codes: files found = files written + rows of "
+            "that table. The codes are stable. `report.html` of the archive counts them, step by "
+            "step.\n",
+            "`quarantine.parquet` names no path. The same `file_id` stands beside the path in "
+            "`private/paths.parquet`, which stays on the machine.\n",
+            "## Not images\n",
+            "Leaving them out loses nothing. They do not count as rejects.\n",
+            *code_table(NO_IMAGES),
+            "## Images left out by design\n",
+            "Copies, and kinds of images that are left out unless they are asked for. They do not "
+            "count as rejects.\n",
+            *code_table(code for code in images if code.is_skip),
+            "## Rejected\n",
+            "Where more than `max_rejects` (5 %) of the image files are rejected, `ingest` ends in "
+            "exit code 8; the archive is usable.\n",
+            *code_table(code for code in images if not code.is_skip),
+            "## Steps\n",
+            "The column `stage` of the table says where a file was left out: `sniff` (what is "
+            "it?), `header`, `group` (whose is it, and which series?), `geometry` (where in the "
+            "patient?) or `decode`.\n",
+            "## Flags of images that are in the archive\n",
+            "`images.parquet` has a column `flags`; an image may have several.\n",
+            "| flag | meaning |\n|---|---|",
+            *(f"| `{name}` | {meaning} |" for name, meaning in flags.MEANINGS.items()),
+            "",
+        )
+    )
+
+
+def code_table(codes: Iterable[Code]) -> list[str]:
+    chosen = set(codes)
+    return [
+        "| code | step | meaning | what to do |\n|---|---|---|---|",
+        *(
+            f"| `{code.value}` | {', '.join(STEPS[code])} | {MEANINGS[code]} | {remedy(code)} |"
+            for code in Code
+            if code in chosen
+        ),
+        "",
+    ]
+
+
+def remedy(code: Code) -> str:
+    text = FIXES.get(code, "")
+    if not text:
+        return "–"
+    return f"{text if text[0] == '`' else text[0].upper() + text[1:]}."
+
+
 def main() -> int:
-    pages = {REFERENCE / "cli.md": cli_page(), REFERENCE / "plugins.md": plugins_page()}
+    pages = {
+        REFERENCE / "cli.md": cli_page(),
+        REFERENCE / "plugins.md": plugins_page(),
+        REFERENCE / "quarantine-codes.md": quarantine_page(),
+    }
     stale = [p for p, text in pages.items() if not p.is_file() or p.read_text() != text]
     if "--check" in sys.argv:
         for path in stale:

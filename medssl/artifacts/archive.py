@@ -75,6 +75,7 @@ class ArchiveInfo:
     files_found: int  # = files_written + all quarantine rows
     files_written: int
     quarantined: Mapping[str, int] = field(default_factory=dict)  # code -> files
+    channels: int = 1  # 3 where colour is kept: then gray images have three equal ones
     images: int = 0
     series: int = 0
     studies: int = 0

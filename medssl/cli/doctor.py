@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata, util
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -43,8 +43,23 @@ class Lack:
     is_needed: bool
 
 
-def doctor(as_json: options.AsJson = False) -> None:
+def doctor(
+    phi_canary: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead: plant texts in scans in this new folder, run all commands on them, and "
+            "search what they leave for any of them.",
+            metavar="DIR",
+        ),
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
     """Check versions, decoders, devices and memory; say what is missing and how to get it."""
+    if phi_canary is not None:
+        from medssl.cli import canary  # the readers of all formats load here
+
+        canary.run(phi_canary, as_json=as_json)
+        return
     facts = {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",

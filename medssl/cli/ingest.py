@@ -1,19 +1,29 @@
 """`medssl ingest`."""
 
 import shlex
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from medssl.cli import console, options
-from medssl.foundation.errors import PartialResult
+from medssl.foundation.errors import PartialResult, UsageError
+
+if TYPE_CHECKING:
+    from medssl.config.ingest import IngestSettings
+    from medssl.ingestion.making import Mode
+    from medssl.ingestion.writing import Part
+    from medssl.stages.ingest import IngestResult, PartResult
 
 
 def ingest(  # noqa: PLR0913 - one parameter per option
     sources: Annotated[
-        list[Path] | None, typer.Argument(help="Folders or files to read.", show_default=False)
+        list[Path] | None,
+        typer.Argument(
+            help="Folders, files or ZIP archives; with --merge: parts.", show_default=False
+        ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Archive to create.")] = Path("archive"),
     labels: Annotated[Path | None, typer.Option(help="CSV table with labels.")] = None,
@@ -27,9 +37,49 @@ def ingest(  # noqa: PLR0913 - one parameter per option
     series: Annotated[str | None, typer.Option(help="tag, parent or col:NAME.")] = None,
     size: Annotated[str | None, typer.Option(help="Longest stored side in px, or keep.")] = None,
     spatial_dims: Annotated[str | None, typer.Option(help="auto, 2 or 3.")] = None,
+    colour: Annotated[
+        str | None, typer.Option(help="Colour images: reject, gray (luminance) or keep.")
+    ] = None,
+    four_d: Annotated[
+        str | None,
+        typer.Option("--4d", help="NIfTI of several volumes: reject, first, mean, split."),
+    ] = None,
+    gaps: Annotated[
+        str | None, typer.Option(help="Series that lack slices: keep, single (slices), reject.")
+    ] = None,
+    min_slices: Annotated[
+        int | None, typer.Option(help="Shorter CT, MR and PT series are left out.")
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Take these too: localizer, reformat, dose_report, screen_capture, "
+            "secondary_capture, burned_in; may be repeated."
+        ),
+    ] = None,
     key_file: Annotated[Path | None, typer.Option(help="Institution's key for pseudonyms.")] = None,
     max_rejects: Annotated[
         float | None, typer.Option(help="Share of rejected files that ends in exit 8.")
+    ] = None,
+    thumbnails: Annotated[
+        bool | None,
+        typer.Option("--thumbnails/--no-thumbnails", help="Show images in the report."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an unfinished ingest.")
+    ] = False,
+    append: Annotated[
+        bool, typer.Option("--append", help="Add files to a finished archive.")
+    ] = False,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Make part I of N, to be merged.")
+    ] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Make an archive from its parts.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; default one per core.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Use the workers of a Dask cluster.")
     ] = None,
     config: options.ConfigFiles = None,
     sets: options.Sets = None,
@@ -38,35 +88,137 @@ def ingest(  # noqa: PLR0913 - one parameter per option
     as_json: options.AsJson = False,
 ) -> None:
     """Read DICOM, NIfTI, PNG, JPEG, TIFF and MedMNIST files into an archive."""
-    from medssl.config.ingest import IngestSettings
-    from medssl.stages import ingest as stage
-
     flags = {
-        "sources": tuple(sources) if sources else None,
         "labels": labels, "key": key, "key_column": key_column,
         "label": tuple(label) if label else None, "patient": patient, "site": site,
         "series": series, "size": _number(size), "spatial_dims": _number(spatial_dims),
-        "key_file": key_file, "max_rejects": max_rejects, "smoke": smoke,
+        "colour": colour, "four_d": four_d, "gaps": gaps, "min_slices": min_slices,
+        "include": tuple(include) if include else None, "key_file": key_file,
+        "max_rejects": max_rejects, "thumbnails": thumbnails, "smoke": smoke,
     }  # fmt: skip
-    settings = options.settings(IngestSettings, "ingest", flags, files=config, sets=sets)
-    reporter = console.RichReporter()
-    if dry_run:
-        planned = stage.plan(settings, reporter)
-        console.plan("ingest", planned, planned.cost, out, as_json=as_json)
+    how = _How(tuple(sources or ()), out, workers=scheduler or workers, shard=shard, merge=merge)
+    _check(resume=resume, append=append, merge=merge, shard=shard, dry_run=dry_run)
+    mode: Mode = "resume" if resume else "append" if append else "new"
+    if merge:
+        _show(how.merged(console.RichReporter()), as_json=as_json)
         return
-    result = stage.run(settings, out, reporter)
+    settings = how.settings(flags, mode, files=config, sets=sets)
+    if dry_run:
+        _plan(settings, how, as_json=as_json)
+    elif shard:
+        _show_part(how.part(settings, mode), as_json=as_json)
+    else:
+        _show(how.archive(settings, mode), as_json=as_json)
+
+
+@dataclass(frozen=True)
+class _How:
+    """What is no setting: where from, where to, and who does the work."""
+
+    sources: tuple[Path, ...]
+    out: Path
+    workers: int | str | None
+    shard: str | None
+    merge: bool
+
+    def settings(
+        self,
+        flags: Mapping[str, Any],
+        mode: "Mode",
+        *,
+        files: list[Path] | None,
+        sets: list[str] | None,
+    ) -> "IngestSettings":
+        """Return the settings; those of an archive that is there already come first."""
+        from medssl.config.ingest import IngestSettings
+        from medssl.ingestion import making
+
+        sources = self.sources
+        files = files or []
+        if mode != "new":
+            before = making.settings_of(self.out)
+            sources = (*before.sources, *sources) if mode == "append" else before.sources
+            files = [making.settings_path(self.out), *files]
+        given = {"sources": tuple(dict.fromkeys(sources)) or None, **flags}
+        return options.settings(IngestSettings, "ingest", given, files=files, sets=sets)
+
+    def archive(self, settings: "IngestSettings", mode: "Mode") -> "IngestResult":
+        """Make the archive."""
+        from medssl.stages import ingest as stage
+
+        reporter = console.RichReporter()
+        return stage.run(settings, self.out, reporter, workers=self.workers, mode=mode)
+
+    def part(self, settings: "IngestSettings", mode: "Mode") -> "PartResult":
+        """Make one part of it."""
+        from medssl.stages import ingest as stage
+
+        part, reporter = _part(self.shard or ""), console.RichReporter()
+        return stage.run_part(settings, self.out, part, reporter, workers=self.workers, mode=mode)
+
+    def merged(self, reporter: console.RichReporter) -> "IngestResult":
+        """Make it from its parts."""
+        from medssl.stages import ingest as stage
+
+        return stage.merge(self.sources, self.out, reporter, workers=self.workers)
+
+
+def _check(*, resume: bool, append: bool, merge: bool, shard: str | None, dry_run: bool) -> None:
+    """Refuse options that say different things.
+
+    Raises:
+        UsageError: Two of them do.
+    """
+    given = {"--resume": resume, "--append": append, "--merge": merge}
+    told = [name for name, is_given in given.items() if is_given]
+    told += ["--shard"] if shard and (append or merge) else []
+    told += ["--dry-run"] if dry_run and told else []
+    if len(told) > 1:
+        raise UsageError(f"{' and '.join(told)} exclude each other", fix="give one of them")
+
+
+def _part(text: str) -> "Part":
+    from medssl.ingestion.writing import Part
+
+    number, slash, of = text.partition("/")
+    if not (slash and number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
+        raise UsageError(f"--shard {text!r} is no I/N", fix="give for example --shard 2/8")
+    return Part(int(number), int(of))
+
+
+def _plan(settings: "IngestSettings", how: _How, *, as_json: bool) -> None:
+    from medssl.stages import ingest as stage
+
+    planned = stage.plan(settings, console.RichReporter(), workers=how.workers)
+    console.plan("ingest", planned, planned.cost, how.out, as_json=as_json)
+
+
+def _show(result: "IngestResult", *, as_json: bool) -> None:
     shown = asdict(result) | {"problem": _fields(result.problem)}
     console.show(
         "ingest",
         shown,
         result.rows(),
         as_json=as_json,
-        next_command=shlex.join(["medssl", "reduce", str(out)]),
+        next_command=shlex.join(["medssl", "reduce", str(result.archive)]),
     )
     if result.problem and as_json:  # which holds the problem: one document on stdout
         raise typer.Exit(result.problem.exit_code)
     if result.problem:
         raise result.problem
+
+
+def _show_part(result: "PartResult", *, as_json: bool) -> None:
+    part = f"{result.part.number}/{result.part.of}"
+    rows = [("part", f"{result.folder} ({part})"), ("files found", f"{result.files_found:,}"),
+            ("images", f"{result.images:,}")]  # fmt: skip
+    console.show(
+        "ingest",
+        asdict(result),
+        rows,
+        as_json=as_json,
+        next_command="medssl ingest PART... -o ARCHIVE --merge, once all parts are made",
+    )
 
 
 def _fields(problem: PartialResult | None) -> dict[str, object] | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,8 @@ from medssl.artifacts import pixels
 Batch = dict[
     str, Tensor
 ]  # image (B, C, H, W) as stored; extent (B, 2), slope, intercept (B,), hu (B,)
+
+_LUMINANCE = np.array([0.299, 0.587, 0.114])  # of red, green and blue
 
 
 class ImageStore:
@@ -100,7 +103,7 @@ class ImageStore:
         for number in range(len(self)):
             shard = self._shards[int(self._shard[number])]
             rows, columns = self._extent[number].astype(int)
-            image = np.asarray(shard[self._row[number], 0, :rows, :columns])
+            image = _gray(np.asarray(shard[self._row[number], :, :rows, :columns]))
             if image.dtype == np.uint8:
                 yield np.ascontiguousarray(image)
                 continue
@@ -112,6 +115,14 @@ class ImageStore:
                 low, high = np.percentile(values, (0.5, 99.5))
             scaled = (values - low) / max(high - low, 1e-6)
             yield np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+
+
+def _gray(image: NDArray[Any]) -> NDArray[Any]:
+    """Return the luminance of an image (C, H, W) of one or three channels (Rec. 601)."""
+    if len(image) == 1:
+        return np.asarray(image[0])
+    gray: NDArray[Any] = np.rint(np.tensordot(_LUMINANCE, image, axes=1)).astype(image.dtype)
+    return gray
 
 
 def _average(images: NDArray[np.generic], factor: int) -> NDArray[np.float32]:

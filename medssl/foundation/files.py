@@ -51,6 +51,13 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
+def move(source: Path, target: Path) -> None:
+    """Move a file within a disk; one that has been moved already stays where it is."""
+    if source.is_file():
+        source.replace(target)
+        _sync(target.parent)
+
+
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Say what is wrong where ``path`` cannot be written.

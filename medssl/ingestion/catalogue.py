@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from medssl.ingestion import geometry
 from medssl.ingestion.assignment import Entry
-from medssl.ingestion.decoding import Decoded, Image
-from medssl.ingestion.grouping import Series, Slice
+from medssl.ingestion.decoding import Image
+from medssl.ingestion.grouping import Series
 from medssl.ingestion.identity import SiteKey
 from medssl.ingestion.shards import Place
+from medssl.ingestion.slices import Slice
 from medssl.ingestion.vocabulary import parse_date
 
 Row = dict[str, object]
@@ -29,7 +30,7 @@ def first_days(entries: Sequence[Entry]) -> dict[str, int]:
 
 def image_rows(
     batch: Sequence[Series],
-    decoded: Decoded,
+    images: Sequence[Image],
     place: Place,
     days: Mapping[str, int],
     seen: set[tuple[str, int, str]],
@@ -39,7 +40,7 @@ def image_rows(
 
     Args:
         batch: The series that were decoded together.
-        decoded: Their images.
+        images: Their images.
         place: Where they lie.
         days: See `first_days`.
         seen: Series, position and digest of the images so far; grows. Equal pixels at one position
@@ -48,7 +49,7 @@ def image_rows(
     """
     pieces = [(series, piece) for series in batch for piece in series.slices]
     counts: Counter[str] = Counter()
-    for number, image in enumerate(decoded.images):
+    for number, image in enumerate(images):
         series, piece = pieces[image.source]
         entry = piece.entry
         day, first = _day(entry), days.get(entry.patient_key)
@@ -74,8 +75,8 @@ def image_rows(
             "shard": place.shard,
             "row": place.row + number,
             "unit": entry.header.unit,
-            "slope": decoded.slope,
-            "intercept": decoded.intercept,
+            "slope": image.slope,
+            "intercept": image.intercept,
             "days_since_first": None if day is None or first is None else day - first,
             "pixel_sha256": image.sha256,
             "flags": sorted(flags),

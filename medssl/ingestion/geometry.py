@@ -5,6 +5,9 @@ of a stored pixel in RAS+ mm. Each image carries its own: slice 0 is that image,
 column of A is the step to the next slice, so that any run of images of a series is a volume.
 """
 
+import math
+from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,10 +18,12 @@ Vector = NDArray[np.float64]
 Triple = tuple[float, float, float]
 
 SAME_DIRECTION = 1e-3  # largest difference between unit vectors that count as parallel
+SAME_SPACING = 5e-3  # share by which distances between pixels may differ and count as equal
 SAME_PLACE_MM = 1e-3  # positions closer than this are one position
 SAME_PLACE = 0.1  # of the distance between slices, where these are as thin as in microscopy
 GAP = 0.01  # a distance that differs from the median by this share is a gap
 TILT = 5e-3  # sine of the angle between the stacking direction and the normal: about 0.3 degrees
+SHIFT = 0.5  # of a pixel, by which slices may lie beside the line from the first to the last
 _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 
 
@@ -36,7 +41,15 @@ class Stack:
     """How ordered planes follow each other."""
 
     step: Triple | None  # from a slice to the next, RAS+ mm; None where there is only one slice
-    flags: tuple[str, ...] = ()  # gap, tilt
+    missing: int = 0  # slices that would fill the gaps
+    missing_mm: float = 0.0  # by which distances exceed the usual one, all together
+    tilt: float = 0.0  # angle between the stacking direction and the normal, degrees
+    flags: tuple[str, ...] = ()  # gap, tilt, shifted
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether distances between slices vary."""
+        return "gap" in self.flags
 
 
 def lps_to_ras(vectors: ArrayLike) -> Vector:
@@ -70,18 +83,29 @@ def positions(planes: Sequence[Plane]) -> Vector:
 
 def spacing(plane: Plane) -> tuple[float, float]:
     """Return the distance between rows and between columns, mm."""
-    return float(np.linalg.norm(plane.row_step)), float(np.linalg.norm(plane.column_step))
+    return math.hypot(*plane.row_step), math.hypot(*plane.column_step)
 
 
-def is_parallel(first: Plane, second: Plane) -> bool:
-    """Return whether rows and columns of two planes run in the same directions."""
-    return all(
-        float(np.abs(_unit(a) - _unit(b)).max()) < SAME_DIRECTION
-        for a, b in (
-            (first.column_step, second.column_step),
-            (first.row_step, second.row_step),
-        )
-    )
+def alike(planes: Sequence[Plane]) -> list[int]:
+    """Return a number per plane, equal where rows and columns run alike and are as far apart.
+
+    What is nearly alike goes with the most frequent of its neighbours, in whatever order the planes
+    come. The time grows with the number of planes, not with that of directions.
+    """
+    steps = [(plane.column_step, plane.row_step) for plane in planes]
+    counts = Counter(steps)
+    kinds = sorted(counts, key=lambda kind: (-counts[kind], kind))
+    leaders = _leaders(_tolerances_apart(np.array(kinds))) if len(kinds) > 1 else [0]
+    number = dict(zip(kinds, leaders, strict=True))
+    return [number[kind] for kind in steps]
+
+
+def offsets(planes: Sequence[Plane]) -> Vector:
+    """Return how far each plane lies from the first along its rows and columns, px, (N, 2)."""
+    axes = np.array([planes[0].column_step, planes[0].row_step])
+    origins = np.array([plane.origin for plane in planes])
+    moved: Vector = (origins - origins[0]) @ (axes / (axes**2).sum(axis=1, keepdims=True)).T
+    return moved
 
 
 def same_place(thickness: float | None) -> float:
@@ -96,27 +120,40 @@ def same_place(thickness: float | None) -> float:
 def stack(planes: Sequence[Plane], thickness: float | None = None) -> Stack:
     """Return the step between planes that are parallel and in ascending order.
 
-    The step has the median distance, so that one missing slice does not stretch the volume.
+    The step has the median distance, so that one missing slice does not stretch the volume, and
+    runs from the first to the last plane: a tilted gantry leaves its shear in the affine.
 
     Args:
         planes: In ascending order.
         thickness: Of a slice, mm, as the header says it.
     """
+    if len(planes) < 2:
+        return Stack(step=None)
     along = positions(planes)
     nearest = same_place(thickness)
-    if len(planes) < 2 or along[-1] - along[0] < nearest:
+    if along[-1] - along[0] < nearest:
         return Stack(step=None)
     origins = np.array([plane.origin for plane in planes])
+    direction = (origins[-1] - origins[0]) / (along[-1] - along[0])  # per mm along the normal
+    beside = origins - origins[0] - (along - along[0])[:, None] * direction
+    sine = float(np.linalg.norm(direction - normal(planes[0])) / np.linalg.norm(direction))
     distances = np.diff(along)
     median = float(np.median(distances))
-    direction = (origins[-1] - origins[0]) / (along[-1] - along[0])  # per mm along the normal
-    flags = []
-    if np.any(np.abs(distances - median) > max(GAP * median, nearest)):
-        flags.append("gap")
-    shear = direction - normal(planes[0])
-    if np.linalg.norm(shear) / np.linalg.norm(direction) > TILT:
-        flags.append("tilt")
-    return Stack(step=triple(direction * median), flags=tuple(flags))
+    excess = distances - median
+    nearest = max(GAP * median, nearest)
+    wide = excess[excess > nearest]
+    told = {
+        "gap": bool(np.any(np.abs(excess) > nearest)),
+        "tilt": sine > TILT,
+        "shifted": float(np.linalg.norm(beside, axis=1).max()) > SHIFT * min(spacing(planes[0])),
+    }
+    return Stack(
+        step=triple(direction * median),
+        missing=int(np.round(wide / median).sum()),
+        missing_mm=float(wide.sum()),
+        tilt=math.degrees(math.asin(min(sine, 1.0))),
+        flags=tuple(flag for flag, is_so in told.items() if is_so),
+    )
 
 
 def resized(plane: Plane, row_scale: float, column_scale: float) -> Plane:
@@ -144,6 +181,32 @@ def affine(plane: Plane, step: Triple) -> list[float]:
     return [float(value) for value in (matrix + 0.0).ravel()]
 
 
-def _unit(vector: Triple) -> Vector:
-    unit: Vector = np.array(vector) / np.linalg.norm(vector)
-    return unit
+def _tolerances_apart(steps: Vector) -> Vector:
+    """Return vectors (N, 8) of which those less than 1 apart in each number are alike.
+
+    Args:
+        steps: Column and row steps, shape (N, 2, 3), mm.
+    """
+    lengths = np.linalg.norm(steps, axis=2)
+    directions = (steps / lengths[..., None]).reshape(-1, 6)
+    return np.hstack([directions / SAME_DIRECTION, np.log(lengths) / SAME_SPACING])
+
+
+def _leaders(vectors: Vector) -> list[int]:
+    """Return for each vector the first that is less than 1 from it in each number, or itself.
+
+    Vectors so near to each other are near in the sum of their numbers too, and only those are
+    compared.
+    """
+    reach = vectors.shape[1]
+    leading: list[tuple[float, int]] = []  # sum and number, ascending
+    found = []
+    for number, total in enumerate(vectors.sum(axis=1).tolist()):
+        start = bisect_left(leading, (total - reach, -1))
+        near = leading[start : bisect_left(leading, (total + reach, -1), start)]
+        others = np.array(sorted(other for _, other in near), dtype=np.int64)
+        is_alike = np.abs(vectors[others] - vectors[number]).max(axis=1, initial=0) < 1
+        found.append(int(others[is_alike.argmax()]) if is_alike.any() else number)
+        if found[-1] == number:
+            insort(leading, (total, number))
+    return found

@@ -5,35 +5,21 @@ does one in which positions repeat (time points, b-values). Files are ordered by
 instance number, table or name only where there is none, and a flag says so.
 """
 
-import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Literal
 
-import numpy as np
-
-from medssl.ingestion import geometry
+from medssl.ingestion import geometry, slices, volumes
 from medssl.ingestion.assignment import Entry
-from medssl.ingestion.header import Frame
+from medssl.ingestion.codes import Code
+from medssl.ingestion.geometry import Stack
 from medssl.ingestion.identity import SiteKey
+from medssl.ingestion.slices import Copy, Slice
 
-ORDER_COLUMN = "slice_index"  # of the label table, for loose images that form a series
+Gaps = Literal["keep", "single", "reject"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Slice:
-    """One image of a series, and other files that claim to be the same DICOM instance."""
-
-    entry: Entry
-    number: int  # frame inside the file
-    copies: tuple[Entry, ...] = ()
-
-    @property
-    def frame(self) -> Frame:
-        """What the header says of this image."""
-        return self.entry.header.frames[self.number]
+_VOLUMETRIC = frozenset({"CT", "MR", "PT"})  # of which a few slices are no volume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -43,6 +29,7 @@ class Series:
     key: str
     base_key: str  # the same for all parts of one source series
     slices: tuple[Slice, ...]
+    stack: Stack | None = None  # by the headers; None where there are no positions
     flags: tuple[str, ...] = ()
 
     @property
@@ -50,26 +37,51 @@ class Series:
         """The file of the first slice."""
         return self.slices[0].entry
 
+    @property
+    def paths(self) -> Iterator[Path]:
+        """All files that belong to the series, copies included."""
+        for piece in self.slices:
+            for entry in piece.entries:
+                yield entry.file.path
 
-def gather(entries: Sequence[Entry], key: SiteKey) -> list[Series]:
-    """Return all series, sorted by patient, study and series key.
+    @property
+    def has_gap(self) -> bool:
+        """Whether distances between slices vary."""
+        return self.stack is not None and self.stack.has_gap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Gathered:
+    """The series that go into the archive, and the files that do not."""
+
+    series: Sequence[Series]  # sorted by patient, study and series key
+    rejected: Mapping[Path, Code]
+
+
+def gather(
+    entries: Sequence[Entry], key: SiteKey, *, gaps: Gaps = "keep", min_slices: int = 1
+) -> Gathered:
+    """Return all series, and the files left out with their codes.
 
     Args:
         entries: Readable files, in any order; the result does not depend on it.
         key: The institution's key.
+        gaps: What happens to series whose slices are not evenly spaced. keep: a flag says so;
+            single: each slice is a series of its own; reject: they are left out.
+        min_slices: Shorter series of CT, MR and PT are left out.
     """
     by_series: dict[tuple[str, ...], list[Slice]] = {}
-    for first, *copies in _instances(entries):
+    for first, *others in _instances(entries):
         by_series.setdefault((first.patient_key, *first.series_id), []).extend(
-            Slice(entry=_labelled(first, copies), number=number, copies=tuple(copies))
-            for number in first.frames
+            _slices(first, others)
         )
-    found = [
-        series
-        for slices in by_series.values()
-        for series in _series_of(slices, slices[0].entry, key)
-    ]
-    return sorted(found, key=lambda s: (s.first.patient_key, s.first.study_key, s.key))
+    found = [series for parts in by_series.values() for series in _series_of(parts, key)]
+    found.sort(key=lambda series: (series.first.patient_key, series.first.study_key, series.key))
+    kept, short = _without_short(found, min_slices)
+    if gaps == "single":
+        kept = [one for series in kept for one in _singles(series, key)]
+    kept, uneven = _without_gaps(kept) if gaps == "reject" else (kept, {})
+    return Gathered(series=kept, rejected=short | uneven)
 
 
 def _instances(entries: Iterable[Entry]) -> Iterable[list[Entry]]:
@@ -82,145 +94,76 @@ def _instances(entries: Iterable[Entry]) -> Iterable[list[Entry]]:
     return found.values()
 
 
-def _labelled(first: Entry, copies: Sequence[Entry]) -> Entry:
-    """Return the first of some copies, with the row of the label table that names any of them."""
-    rows = (entry.row for entry in (first, *copies) if entry.row)
-    return first if first.row or not copies else replace(first, row=next(rows, {}))
+def _slices(first: Entry, others: Sequence[Entry]) -> Iterator[Slice]:
+    """Yield the images of a file, behind each of them those of the files of the same instance.
+
+    The row of the label table that names any of the files is that of the first.
+    """
+    if others and not first.row:
+        first = replace(first, row=next((entry.row for entry in others if entry.row), {}))
+    for number in first.frames:
+        copies = tuple(
+            Copy(entry=entry, number=number, otherwise=Code.CONFLICTING_COPY) for entry in others
+        )
+        yield Slice(entry=first, number=number, copies=copies)
 
 
-def _series_of(slices: list[Slice], first: Entry, key: SiteKey) -> list[Series]:
-    parts = [
-        _ordered(part)
-        for alike in _by(slices, _kind)
-        for parallel in _parallel(alike)
-        for part in _by_phase(parallel)
-    ]
-    parts.sort(key=_signature)
+def _series_of(pieces: list[Slice], key: SiteKey) -> list[Series]:
+    first = pieces[0].entry
+    parts = volumes.split(pieces)
     name = first.series_id if first.series_id[0] == "uid" else (first.patient_key, *first.series_id)
     base = key.series(*name)
     return [
         Series(
             key=base if len(parts) == 1 else key.series(*name, f"part {number}"),
             base_key=base,
-            slices=tuple(part),
-            flags=flags,
+            slices=tuple(part.slices),
+            stack=_stack(part.slices),
+            flags=part.flags,
         )
-        for number, (part, flags) in enumerate(parts)
+        for number, part in enumerate(parts)
     ]
 
 
-def _kind(piece: Slice) -> tuple[Any, ...]:
-    header = piece.entry.header
-    plane = piece.frame.plane
-    spacing = geometry.spacing(plane) if plane else (0.0, 0.0)
-    return (
-        header.rows, header.columns, header.unit, header.inverted, header.kind, plane is None,
-        *(float(f"{value:.3g}") for value in spacing),
-    )  # fmt: skip
+def _stack(pieces: list[Slice]) -> Stack | None:
+    planes = slices.planes(pieces)
+    return None if planes is None else geometry.stack(planes, pieces[0].entry.header.thickness)
 
 
-def _by(slices: Iterable[Slice], key: Callable[[Slice], Any]) -> list[list[Slice]]:
-    groups: dict[Any, list[Slice]] = {}
-    for piece in slices:
-        groups.setdefault(key(piece), []).append(piece)
-    return [groups[name] for name in sorted(groups)]
+def _without_short(
+    found: Sequence[Series], min_slices: int
+) -> tuple[list[Series], dict[Path, Code]]:
+    """Leave out series of few slices, but no part of a file that holds a longer one."""
+    if min_slices == 1:
+        return list(found), {}
+    long = {path for series in found if not _is_short(series, min_slices) for path in series.paths}
+    kept = [series for series in found if not long.isdisjoint(series.paths)]
+    dropped = {path for series in found for path in series.paths} - long
+    return kept, dict.fromkeys(sorted(dropped), Code.SKIPPED_SHORT_SERIES)
 
 
-def _parallel(slices: list[Slice]) -> list[list[Slice]]:
-    """Return groups of slices whose rows and columns run alike."""
-    if slices[0].frame.plane is None:
-        return [slices]
-    groups: list[list[Slice]] = []
-    for piece in slices:
-        for group in groups:
-            reference, plane = group[0].frame.plane, piece.frame.plane
-            assert reference is not None
-            assert plane is not None
-            if geometry.is_parallel(reference, plane):
-                group.append(piece)
-                break
-        else:
-            groups.append([piece])
-    return groups
+def _is_short(series: Series, min_slices: int) -> bool:
+    is_volumetric = series.first.facts.modality in _VOLUMETRIC and series.stack is not None
+    return is_volumetric and len(series.slices) < min_slices
 
 
-def _by_phase(slices: list[Slice]) -> list[list[Slice]]:
-    """Return groups in which no position repeats: one per time point, b-value or repetition."""
-    places = _places(slices)
-    if places is None or len(set(places)) == len(slices):
-        return [slices]
-    place_of = {id(piece): place for piece, place in zip(slices, places, strict=True)}
-    repeats = max(Counter(places).values())
-    lengths = {len(piece.frame.phase) for piece in slices}
-    for number in range(min(lengths)):
-        groups = _by(slices, partial(_phase, number))
-        is_apart = all(len({place_of[id(p)] for p in group}) == len(group) for group in groups)
-        if is_apart and len(groups) == repeats:  # more groups would tear volumes apart
-            return groups
-    seen: dict[int, int] = {}
-    rank: dict[int, int] = {}
-    for piece in sorted(slices, key=_instance):
-        place = place_of[id(piece)]
-        rank[id(piece)] = seen.get(place, 0)
-        seen[place] = rank[id(piece)] + 1
-    return _by(slices, lambda piece: rank[id(piece)])
+def _without_gaps(found: Sequence[Series]) -> tuple[list[Series], dict[Path, Code]]:
+    """Leave out series with gaps, and all else that is in their files."""
+    uneven = {path for series in found if series.has_gap for path in series.paths}
+    kept = [series for series in found if uneven.isdisjoint(series.paths)]
+    return kept, dict.fromkeys(sorted(uneven), Code.GAP)
 
 
-def _phase(number: int, piece: Slice) -> float:
-    return piece.frame.phase[number]
-
-
-def _places(slices: Sequence[Slice]) -> list[int] | None:
-    """Return a number per slice, equal for equal positions; None where there are no positions."""
-    planes = [piece.frame.plane for piece in slices if piece.frame.plane]
-    if len(planes) < len(slices):
-        return None
-    along = geometry.positions(planes)
-    order = np.argsort(along, kind="stable")
-    thickness = min((piece.entry.header.thickness or np.inf for piece in slices), default=np.inf)
-    nearest = geometry.same_place(thickness)
-    steps = np.diff(along[order], prepend=along[order[0]]) > nearest
-    places = np.empty(len(along), dtype=np.int64)
-    places[order] = np.cumsum(steps)
-    return [int(place) for place in places]
-
-
-def _ordered(slices: list[Slice]) -> tuple[list[Slice], tuple[str, ...]]:
-    if len(slices) == 1:
-        return slices, ()
-    places = _places(slices)
-    if places is not None:
-        pairs = sorted(zip(places, slices, strict=True), key=lambda pair: pair[0])
-        return [piece for _, piece in pairs], ()
-    numbers = [_table_number(piece) for piece in slices]
-    if None not in numbers and len(set(numbers)) == len(numbers):
-        return sorted(slices, key=lambda piece: _table_number(piece) or 0.0), ("order_by_table",)
-    if all(piece.frame.instance is not None for piece in slices):
-        return sorted(slices, key=_instance), ("order_by_instance",)
-    return sorted(slices, key=_natural_name), ("order_by_name",)
-
-
-def _table_number(piece: Slice) -> float | None:
-    try:
-        return float(piece.entry.row.get(ORDER_COLUMN, ""))
-    except ValueError:
-        return None
-
-
-def _instance(piece: Slice) -> tuple[float, str]:
-    number = piece.frame.instance
-    return (float("inf") if number is None else number, piece.entry.own_id)
-
-
-def _natural_name(piece: Slice) -> list[tuple[int, int, str]]:
-    parts = re.split(r"(\d+)", piece.entry.own_id)
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]
-
-
-def _signature(part: tuple[list[Slice], tuple[str, ...]]) -> tuple[Any, ...]:
-    """Sort the parts of a series by what they are, not by where their files lie."""
-    slices, _ = part
-    head = slices[0]
-    planes = [piece.frame.plane for piece in slices if piece.frame.plane]
-    origin = planes[0].origin if planes else ()
-    return (_kind(head), -len(slices), head.frame.phase, origin, _instance(head))
+def _singles(series: Series, key: SiteKey) -> Iterator[Series]:
+    """Yield a series, or each of its slices alone where it has gaps."""
+    if not series.has_gap:
+        yield series
+        return
+    for number, piece in enumerate(series.slices):
+        yield replace(
+            series,
+            key=key.series("slice", series.key, str(number)),
+            slices=(piece,),
+            stack=_stack([piece]),
+            flags=(*series.flags, "gap"),
+        )

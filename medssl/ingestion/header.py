@@ -8,11 +8,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from medssl.config.reading import Colour, FourD, Role
 from medssl.ingestion.geometry import Plane
 
+VERSION = 1  # of what readers say; a higher one than the journal's reads all headers anew
 MAX_PIXELS = 2**31  # of one file; what claims more is damaged or hostile
 
 Unit = Literal["HU", "BQML", "arbitrary"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a file is read that can be read in several ways; the user decides, once for all files."""
+
+    colour: Colour = "reject"
+    four_d: FourD = "reject"  # of NIfTI files
+
+
+PLAIN = Reading()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -24,6 +37,7 @@ class Frame:
     intercept: float = 0.0
     instance: int | None = None  # number within its series, given by the scanner
     phase: tuple[float, ...] = ()  # what tells repeated images of one place apart: time, b-value …
+    kind: tuple[str, ...] = ()  # frames of a file that differ in this are not one volume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -74,12 +88,13 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Header:
-    """All that a reader tells about one file of one or more gray images of equal shape."""
+    """All that a reader tells about one file of one or more images of equal shape."""
 
     reader: str
     rows: int
     columns: int
     frames: tuple[Frame, ...]
+    channels: int = 1  # of the pixels as read: 3 where colour is kept
     bits: int | None  # significant bits of the pixel integers; None for floating point
     signed: bool = False
     inverted: bool = False  # the lowest pixel value is shown white
@@ -90,6 +105,7 @@ class Header:
     identity: Identity = field(default_factory=Identity)
     facts: Facts = field(default_factory=Facts)
     kind: tuple[str, ...] = ()  # images of a series that differ in this are not one volume
+    roles: tuple[Role, ...] = ()  # `roles` decides which of them are left out
     flags: tuple[str, ...] = ()
     members: tuple[Member, ...] = ()  # one per frame of a container; empty for all other files
     digest: str = ""  # of the whole file, where no UID names it
@@ -99,9 +115,19 @@ class Header:
         """Whether the file holds several slices."""
         return len(self.frames) > 1 and not self.members
 
-    def looks_like(self, other: "Header") -> bool:
-        """Return whether pixels of the two mean the same: shape, scale and range are equal."""
-        return self is other or all(
-            getattr(self, name) == getattr(other, name)
-            for name in ("rows", "columns", "frames", "bits", "signed", "inverted", "padding")
+    def looks_like(self, other: "Header", *, elsewhere: bool = False) -> bool:
+        """Return whether pixels of the two mean the same: shape, scale and range are equal.
+
+        Args:
+            other: Of another file.
+            elsewhere: Whether its images may be other ones, with other numbers and places.
+        """
+        names = ["rows", "columns", "channels", "bits", "signed", "inverted", "padding"]
+        if elsewhere:
+            scales = [[(f.slope, f.intercept) for f in one.frames] for one in (self, other)]
+            is_scaled_alike = scales[0] == scales[1]
+        else:
+            is_scaled_alike = self.frames == other.frames
+        return self is other or (
+            is_scaled_alike and all(getattr(self, name) == getattr(other, name) for name in names)
         )

@@ -61,6 +61,11 @@ class SiteKey:
         """Return the id of a file, 16 characters."""
         return self._digest("file", *parts)[:16]
 
+    def days(self, most: int) -> int:
+        """Return a number of days from 1 to ``most`` that only the key tells."""
+        raw = hmac.new(self.secret, b"medssl/days/v1", hashlib.sha256).digest()
+        return 1 + int.from_bytes(raw, "big") % most
+
     def site(self, institution: str) -> str:
         """Return the name of a site known only from a tag."""
         return f"site-{self._digest('site', _normal(institution).casefold())[:10]}"

@@ -39,7 +39,8 @@ class Stored:
 
 
 def policy(headers: Sequence[Header]) -> Policy:
-    """Return how a series is stored."""
+    """Return how a series is stored; images of one file share its header."""
+    headers = list({id(header): header for header in headers}.values())
     if headers[0].unit == "HU":
         return Policy("int16", keeps_integers=False)
     scales = {(frame.slope, frame.intercept) for header in headers for frame in header.frames}

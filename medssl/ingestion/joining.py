@@ -198,9 +198,10 @@ def _tell(
             "alike; if these are different images, name them by path"
         )
     if not targets:
+        columns = ", ".join(table.headings) or "the first line must name the columns"
         reporter.note(
             f"labels: {table.where} has no column {labels.DEFAULT_TARGET!r}, so no label was "
-            f"taken; name one with --label ({', '.join(table.columns)})"
+            f"taken; name one with --label ({columns})"
         )
 
 

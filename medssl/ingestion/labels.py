@@ -7,6 +7,7 @@ folder; once it is the key, or where the user chose it, a row may also stand for
 
 import csv
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ KeyKind = Literal["path", "stem", "patient", "study", "series"]
 KINDS: tuple[KeyKind, ...] = ("path", "stem", "series", "study", "patient")  # most exact first
 DEFAULT_TARGET = "label"
 _SURPLUS = "\0surplus"
+_VALUE = re.compile(r"[\d\s.,:/-]*\d[\d\s.,:/-]*")  # a number or a date is no heading
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -34,6 +36,11 @@ class Table:
     def where(self) -> str:
         """The file's name, for messages."""
         return self.path.name
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """The columns, for messages; none where the first line seems to be a patient's."""
+        return () if any(map(_VALUE.fullmatch, self.columns)) else self.columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -118,7 +125,9 @@ def require_column(table: Table, name: str) -> None:
         raise DataError(
             f"no column {name!r}",
             where=table.where,
-            fix=plugins.suggest(name, list(table.columns)),
+            fix=plugins.suggest(name, list(table.headings))
+            if table.headings
+            else "the first line of the table must name its columns",
         )
 
 
@@ -176,7 +185,7 @@ def no_match(table: Table) -> DataError:
         "no row of the table names any of the files",
         where=table.where,
         fix="give the key column with --key-column and what it holds with --key "
-        f"({', '.join(KINDS)}); columns: {', '.join(table.columns)}",
+        f"({', '.join(KINDS)}); columns: {', '.join(table.headings)}",
     )
 
 

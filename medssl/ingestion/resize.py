@@ -22,12 +22,14 @@ def shrink(image: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
     """Return the averages over the area that each new pixel covers, in float; a copy at no change.
 
     Args:
-        image: Shape (H, W), any number type.
+        image: Shape (H, W) or (H, W, C), any number type.
         rows: New rows, 1 <= rows <= H.
         columns: New columns, 1 <= columns <= W.
     """
-    if image.shape == (rows, columns):
+    if image.shape[:2] == (rows, columns):
         return image
+    if image.ndim == 3:
+        return np.stack([shrink(layer, rows, columns) for layer in np.moveaxis(image, 2, 0)], 2)
     if image.shape[0] % rows == 0 and image.shape[1] % columns == 0:
         return _average_of_blocks(image, image.shape[0] // rows, image.shape[1] // columns)
     return _average(_average(image, rows).T, columns).T
@@ -35,7 +37,9 @@ def shrink(image: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
 
 def pad(image: NDArray[Any], rows: int, columns: int, value: int) -> NDArray[Any]:
     """Return the image with rows below and columns to the right of it set to ``value``."""
-    padded = np.full((rows, columns), value, dtype=image.dtype)
+    if image.shape[:2] == (rows, columns):
+        return image
+    padded = np.full((rows, columns, *image.shape[2:]), value, dtype=image.dtype)
     padded[: image.shape[0], : image.shape[1]] = image
     return padded
 

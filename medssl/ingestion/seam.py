@@ -4,6 +4,7 @@ Exceptions and warnings of the decoding libraries quote element values, so none 
 as a message, not as a cause, not as a log line.
 """
 
+import errno
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from medssl.foundation.errors import Interrupted
 from medssl.ingestion.codes import Code, RejectedFile
 
 T = TypeVar("T")
+_UNREADABLE = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENXIO})  # the disk's fault
 
 
 def attempt(call: Callable[[], T], otherwise: Code) -> T | Code:
@@ -30,10 +32,20 @@ def attempt(call: Callable[[], T], otherwise: Code) -> T | Code:
             return rejection.code
         except (KeyboardInterrupt, SystemExit, Interrupted):
             raise
-        except PermissionError:
-            return Code.UNREADABLE
+        except MemoryError:
+            return Code.OUT_OF_MEMORY
+        except OSError as error:
+            return _code(error) or otherwise
         except BaseException:  # noqa: BLE001 - decoders raise anything, some not even an Exception
             return otherwise
+
+
+def _code(error: OSError) -> Code | None:
+    """Return what the system says of a file, as against a decoder that calls it damaged."""
+    if isinstance(error, FileNotFoundError):
+        return Code.VANISHED
+    is_unreadable = isinstance(error, PermissionError) or error.errno in _UNREADABLE
+    return Code.UNREADABLE if is_unreadable else None
 
 
 @contextmanager

@@ -13,32 +13,41 @@ Owner = TypeVar("Owner")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a series lies in the archive."""
+    """Where decoded series lie."""
 
     shard: int
-    row: int  # of its first image
+    row: int  # of their first image
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Known(Decoded):
+    """Series that an earlier ingest has decoded; their pixels are a memory map."""
+
+    folder: Path
+    place: Place
 
 
 def pack(
-    archive: Path, decoded: Iterable[tuple[Owner, Decoded]]
-) -> Iterator[tuple[Owner, Decoded, Place]]:
-    """Write series to shards as they come, and yield each with its place.
+    folder: Path, decoded: Iterable[tuple[Owner, Decoded]]
+) -> Iterator[list[tuple[Owner, Decoded, Place]]]:
+    """Write series to shards as they come, and yield those of each shard when it is on disk.
 
-    Holds one shard in memory. Series of equal shape and dtype should come one after another.
+    Holds one shard in memory. Series of equal shape and dtype should come one after another. What
+    lies in its place already, as after an interruption, is not written again.
 
     Args:
-        archive: Archive folder.
-        decoded: Whose it is and a series with at least one image.
+        folder: Where the pixels go.
+        decoded: Whose it is and series with at least one image.
     """
     shard = 0
     held: list[tuple[Owner, Decoded]] = []
     for owner, series in decoded:
         if held and not _fits([one for _, one in held], series):
-            yield from _write(archive, shard, held)
+            yield _write(folder, shard, held)
             shard, held = shard + 1, []
         held.append((owner, series))
     if held:
-        yield from _write(archive, shard, held)
+        yield _write(folder, shard, held)
 
 
 def _fits(held: Sequence[Decoded], series: Decoded) -> bool:
@@ -49,11 +58,18 @@ def _fits(held: Sequence[Decoded], series: Decoded) -> bool:
 
 
 def _write(
-    archive: Path, shard: int, held: Sequence[tuple[Owner, Decoded]]
-) -> Iterator[tuple[Owner, Decoded, Place]]:
-    images = (image for _, series in held for image in series.pixels)
-    pixels.write(archive, shard, images, sum(len(series.pixels) for _, series in held))
+    folder: Path, shard: int, held: Sequence[tuple[Owner, Decoded]]
+) -> list[tuple[Owner, Decoded, Place]]:
+    placed = []
     row = 0
     for owner, series in held:
-        yield owner, series, Place(shard, row)
+        placed.append((owner, series, Place(shard, row)))
         row += len(series.pixels)
+    is_there = all(
+        isinstance(series, Known) and series.folder == folder and series.place == place
+        for _, series, place in placed
+    )
+    if not is_there:
+        images = (image for _, series in held for image in series.pixels)
+        pixels.write(folder, shard, images, row)
+    return placed

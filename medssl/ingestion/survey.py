@@ -1,28 +1,33 @@
 """Look at everything before a pixel is decoded: which files, whose they are, which series."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from medssl.config.ingest import IngestSettings
 from medssl.foundation.errors import UsageError
 from medssl.foundation.reporting import Reporter
-from medssl.ingestion import assignment, discover, grouping, joining, sniff
+from medssl.ingestion import assignment, decoding, discover, grouping, joining, roles
 from medssl.ingestion.assignment import Entry, Rules
+from medssl.ingestion.books import Books
 from medssl.ingestion.codes import Code
 from medssl.ingestion.discover import SourceFile
 from medssl.ingestion.grouping import Series
-from medssl.ingestion.header import Header
+from medssl.ingestion.header import Header, Reading
 from medssl.ingestion.identity import SiteKey
 from medssl.ingestion.joining import Joined
-from medssl.ingestion.workers import Workers
+from medssl.ingestion.workers import Lost, Pool, Work
 
 SMOKE_FILES = 64
 _CHUNK = 32  # headers read per task
+_JOURNALED = 2048  # headers read between two entries in the journal
 _SNIFFED = frozenset(
-    {Code.SKIPPED_TEXT, Code.SKIPPED_OTHER, Code.EMPTY_FILE, Code.UNREADABLE,
-     Code.UNSUPPORTED_FORMAT, Code.ARRAY_LAYOUT, Code.SKIPPED_LINK, Code.SKIPPED_SPECIAL}
+    {Code.SKIPPED_TEXT, Code.SKIPPED_OTHER, Code.EMPTY_FILE, Code.UNREADABLE, Code.VANISHED,
+     Code.UNSUPPORTED_FORMAT, Code.ARRAY_LAYOUT, Code.SKIPPED_LINK, Code.SKIPPED_SPECIAL,
+     Code.ENCRYPTED, Code.NESTED_ARCHIVE}
 )  # fmt: skip
 
 
@@ -41,17 +46,23 @@ class Survey:
 
     files: Sequence[SourceFile]
     rejects: Mapping[Path, Reject]
-    entries: Sequence[Entry]  # readable and accepted
+    recognised: Sequence[Entry]  # everything with a header
+    entries: Sequence[Entry]  # of that, what goes into the archive if it can be decoded
     series: Sequence[Series]
     joined: Joined  # with the labels
+    how: Reading
 
 
-def find(settings: IngestSettings, out: Path | None = None) -> list[SourceFile]:
+def find(
+    settings: IngestSettings, out: Path | None = None, remembered: Sequence[SourceFile] = ()
+) -> list[SourceFile]:
     """Return the files below the sources.
 
     Args:
         settings: Of the ingest.
         out: The archive to come; left out where it lies inside a source.
+        remembered: Files that an earlier ingest of the archive found, and those sources, may be
+            gone by now.
 
     Raises:
         UsageError: A source does not exist, or lies inside the output.
@@ -64,10 +75,25 @@ def find(settings: IngestSettings, out: Path | None = None) -> list[SourceFile]:
             raise UsageError(
                 "the source lies inside the output", where=str(source), fix="choose another --out"
             )
-    files = discover.walk(settings.sources, exclude=target)
+    expendable = {file.source for file in remembered}
+    numbers = [
+        number
+        for number, source in enumerate(settings.sources)
+        if number not in expendable or source.expanduser().exists()
+    ]
+    walked = discover.walk([settings.sources[number] for number in numbers], exclude=target)
+    files = [replace(file, source=numbers[file.source]) for file in walked]
+    here = {(file.source, file.relative) for file in files}
+    files += [file for file in remembered if (file.source, file.relative) not in here]
+    files.sort(key=lambda file: (file.source, os.fsencode(file.relative)))
     if settings.smoke and len(files) > SMOKE_FILES:
         return [files[n * len(files) // SMOKE_FILES] for n in range(SMOKE_FILES)]
     return files
+
+
+def reading(settings: IngestSettings) -> Reading:
+    """Return how files are read."""
+    return Reading(colour=settings.colour, four_d=settings.four_d)
 
 
 def look(
@@ -75,9 +101,18 @@ def look(
     settings: IngestSettings,
     key: SiteKey,
     reporter: Reporter,
-    workers: Workers,
+    pool: Pool,
+    books: Books | None = None,
 ) -> Survey:
     """Read all headers, join the labels, and gather the images into series.
+
+    Args:
+        files: What was found.
+        settings: Of the ingest.
+        key: The institution's key.
+        reporter: Where progress goes.
+        pool: Where headers are read.
+        books: Where what was found is remembered; None to leave no trace.
 
     Raises:
         UsageError: A rule for patient, site or series is wrong.
@@ -85,53 +120,90 @@ def look(
     """
     rules = Rules(settings.patient, settings.site, settings.series, settings.patient_scope)
     assignment.check(rules)
-    headers, rejects = _headers(files, reporter, workers)
+    how = reading(settings)
+    headers, rejects = _headers(files, how, reporter, pool, books)
     _tell_about_files(files, reporter)
     readable = [file for file in files if file.path in headers]
     items = [item for file in readable for item in assignment.items(file, headers[file.path])]
     joined = joining.join(items, settings, reporter)
     entries = assignment.assign(items, joined.rows, rules, key)
-    mixed = assignment.mixed_studies(entries)
+    rejects |= _left_out(entries, settings)
+    accepted = [entry for entry in entries if entry.file.path not in rejects]
+    gathered = grouping.gather(accepted, key, gaps=settings.gaps, min_slices=settings.min_slices)
+    patients = {entry.file.path: entry.patient_key for entry in accepted}
     rejects |= {
-        entry.file.path: Reject("group", Code.MIXED_PATIENTS, entry.patient_key)
-        for entry in entries
-        if entry.study_key in mixed
+        path: Reject("geometry", code, patients[path]) for path, code in gathered.rejected.items()
     }
-    accepted = [entry for entry in entries if entry.study_key not in mixed]
-    series = grouping.gather(accepted, key)
+    accepted = [entry for entry in accepted if entry.file.path not in rejects]
     _tell_what_auto_meant(accepted, rules, reporter)
     _tell_about_patients(accepted, rules, reporter)
-    _tell_about_copies(series, joined.targets, reporter)
+    _tell_about_copies(gathered.series, joined.targets, reporter)
+    if books is not None:
+        codes = {file: rejects[file.path] for file in files if file.path in rejects}
+        books.grouped(
+            (file for file in files if file.path not in rejects),
+            {file: (reject.stage, reject.code) for file, reject in codes.items()},
+        )
     return Survey(
         files=files,
         rejects=rejects,
+        recognised=entries,
         entries=accepted,
-        series=series,
+        series=gathered.series,
         joined=joined,
+        how=how,
     )
 
 
+def _left_out(entries: Sequence[Entry], settings: IngestSettings) -> dict[Path, Reject]:
+    """Return the images that are not asked for, and those of which it is unclear whose they are."""
+    found = {}
+    mixed = assignment.mixed_studies(entries)
+    for entry in entries:
+        code = roles.rejection(entry.header.roles, settings.include)
+        if code is not None:
+            found[entry.file.path] = Reject("header", code, entry.patient_key)
+        elif entry.study_key in mixed:
+            found[entry.file.path] = Reject("group", Code.MIXED_PATIENTS, entry.patient_key)
+    return found
+
+
 def _headers(
-    files: Sequence[SourceFile], reporter: Reporter, workers: Workers
+    files: Sequence[SourceFile],
+    how: Reading,
+    reporter: Reporter,
+    pool: Pool,
+    books: Books | None,
 ) -> tuple[dict[Path, Header], dict[Path, Reject]]:
     headers: dict[Path, Header] = {}
     rejects = {file.path: Reject("sniff", file.code) for file in files if file.code is not None}
-    paths = [file.path for file in files if file.code is None]
-    results = workers.run(sniff.read_header, paths, chunk=_CHUNK)
-    tracked = reporter.track(results, task="reading headers", total=len(paths), unit="files")
-    for path, result in zip(paths, tracked, strict=True):
-        if isinstance(result, Header):
-            headers[path] = result
-        else:
-            code = result if isinstance(result, Code) else Code.WORKER_DIED
-            rejects[path] = Reject(_stage(code), code)
+    found = {file: books.header(file) for file in files if file.code is None} if books else {}
+    todo = [file for file in files if file.code is None and found.get(file) is None]
+    task = partial(decoding.header, how)
+    results = pool.run(task, [file.path for file in todo], Work(chunk=_CHUNK))
+    tracked = reporter.track(results, task="reading headers", total=len(todo), unit="files")
+    news: list[tuple[SourceFile, Header | Code, str]] = []
+    for file, result in zip(todo, tracked, strict=True):
+        read = result.code if isinstance(result, Lost) else result
+        found[file] = read
+        news.append((file, read, _stage(read)))
+        if books and len(news) >= _JOURNALED:
+            books.read(news)
+            news = []
+    if books:
+        books.read(news)
+    for file, header in found.items():
+        if isinstance(header, Header):
+            headers[file.path] = header
+        elif header is not None:
+            rejects[file.path] = Reject(_stage(header), header)
     return headers, rejects
 
 
-def _stage(code: Code) -> str:
-    if code is Code.NO_ORIENTATION:
+def _stage(found: Header | Code) -> str:
+    if found is Code.NO_ORIENTATION:
         return "geometry"
-    return "sniff" if code in _SNIFFED else "header"
+    return "sniff" if isinstance(found, Code) and found in _SNIFFED else "header"
 
 
 def _tell_about_files(files: Sequence[SourceFile], reporter: Reporter) -> None:
@@ -175,7 +247,7 @@ def _tell_about_copies(
     series: Sequence[Series], targets: Sequence[str], reporter: Reporter
 ) -> None:
     disagreeing = sum(
-        bool(copy.row) and copy.row.get(name) != piece.entry.row.get(name)
+        bool(copy.entry.row) and copy.entry.row.get(name) != piece.entry.row.get(name)
         for one in series
         for piece in one.slices
         for copy in piece.copies

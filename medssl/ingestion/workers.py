@@ -1,50 +1,108 @@
-"""Run a function over many items in worker processes, in order, whatever dies on the way.
+"""Run a task over many items in supervised processes, in order, whatever dies on the way.
+
+Decoders are native code and files are hostile: a process may be killed, hang, or ask for all the
+memory. Each process says in shared memory which part of which item it holds, so that exactly this
+part is lost, and has a budget of time and memory for it.
 
 This file imports nothing heavy: a worker sets its environment before numpy is loaded.
 """
 
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from multiprocessing import get_context
-from typing import Self, TypeVar
+from multiprocessing.connection import Connection, wait
+from multiprocessing.sharedctypes import RawArray
+from pathlib import Path
+from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 from medssl.foundation.errors import ResourceError
+from medssl.ingestion.codes import Code
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-WORTH_IT = 400  # with fewer files, all are done about when a worker has started
-_WAITING = 2  # chunks per worker that are computed ahead of the reader; bounds the memory
+At = Callable[[int], None]  # says which part of an item is at work from now on
+Task = Callable[[Item, At], Result]
+
+GIB = 2**30
+_AHEAD = 2  # chunks a worker has: the one it works on and the next; bounds the memory
+_TICK = 0.2  # seconds between two looks at the clocks of the workers
+_PARENT_TICK = 10.0  # seconds a worker waits before it looks whether its parent is still there
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_PRELOADED = ("medssl.ingestion.decoding",)  # by the process that workers are forked from
+_IDLE = -1.0
+_STATM = Path("/proc/self/statm")
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerDied:
-    """Stands for the result of an item whose worker process was killed."""
+class Lost:
+    """Stands for the result of an item whose process was ended."""
+
+    part: int  # of the item, which was at work
+    code: Code  # WORKER_DIED or TIMED_OUT
 
 
-def count(workers: int | None, n_files: int) -> int:
-    """Return how many processes to use; 1 means this one.
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a process may take for one part of an item."""
 
-    Args:
-        workers: What the user asked for; None for one per core, where it is worth it.
-        n_files: How many files there are.
-    """
-    if workers is not None:
-        return max(1, workers)
-    return 1 if n_files <= WORTH_IT else _cores()
+    seconds: float = 60.0
+    memory_bytes: int = 2 * GIB  # beyond what the process has when it begins and the item claims
+
+
+class Pool(Protocol):
+    """Where tasks run: processes of this machine, or a cluster."""
+
+    def run(
+        self, task: Task[Item, Result], items: Sequence[Item], how: "Work[Item]"
+    ) -> Iterator[Result | Lost]:
+        """Yield ``task(item, at)`` for every item, in order."""
+        ...
+
+
+def _same(item: Item, lost: Lost) -> Item | None:
+    del item, lost
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Work(Generic[Item]):
+    """How items are handed out."""
+
+    chunk: int = 1  # items sent to a worker at a time
+    claims: Callable[[Item], int] = lambda _: 0  # bytes an item says it needs
+    without: Callable[[Item, Lost], Item | None] = _same  # the item without its lost part
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """Some items and what has become of them."""
+
+    items: list[Any]
+    results: dict[int, Any] = field(default_factory=dict)
+
+    @property
+    def pending(self) -> list[int]:
+        """Items that still have to be worked on."""
+        return [number for number in range(len(self.items)) if number not in self.results]
 
 
 class Workers:
-    """Processes that are started when they are first needed, and kept for the next task."""
+    """Processes that are started when they are first needed, and kept for the next task.
 
-    def __init__(self, count: int) -> None:
-        self.count = count  # with 1 everything runs in this process
-        self._pool: ProcessPoolExecutor | None = None
-        self._have_answered = False
+    Args:
+        count: How many.
+        budget: For each part of an item.
+    """
+
+    def __init__(self, count: int, budget: Budget | None = None) -> None:
+        self.count = max(1, count)
+        self._budget = budget or Budget()
+        self._workers: list[_Worker] = []
 
     def __enter__(self) -> Self:
         """Start nothing yet."""
@@ -52,103 +110,253 @@ class Workers:
 
     def __exit__(self, *_: object) -> None:
         """End the processes."""
-        self._stop()
+        for worker in self._workers:
+            worker.end()
+        self._workers = []
 
     def run(
-        self, function: Callable[[Item], Result], items: Sequence[Item], *, chunk: int
-    ) -> Iterator[Result | WorkerDied]:
-        """Yield ``function(item)`` for every item, in order.
+        self, task: Task[Item, Result], items: Sequence[Item], how: Work[Item]
+    ) -> Iterator[Result | Lost]:
+        """Yield ``task(item, at)`` for every item, in order.
 
-        When a worker dies, the items it may have held are done again one by one in a process of
-        their own, so that only the item that kills is lost.
+        An item whose process dies or hangs is worked on again without the part it was at, if
+        ``how`` knows one without it; else a `Lost` stands for it. The other items are not touched.
 
         Args:
-            function: A module-level function.
+            task: A module-level function.
             items: What it is called with; must be picklable.
-            chunk: Items sent to a worker at a time.
+            how: How they are handed out.
 
         Raises:
             ResourceError: No process can be started.
         """
-        if self.count == 1:
-            yield from map(function, items)
-            return
-        todo = deque(items[start : start + chunk] for start in range(0, len(items), chunk))
-        while todo:
-            sent: deque[tuple[Sequence[Item], Future[list[Result]]]] = deque()
-            try:
-                while todo or sent:
-                    while todo and len(sent) < self.count * _WAITING:
-                        sent.append((todo[0], self._started().submit(_apply, function, todo[0])))
-                        todo.popleft()
-                    results = sent[0][1].result()
-                    self._have_answered = True
-                    sent.popleft()
-                    yield from results
-            except BrokenProcessPool:
-                todo.extendleft(part for part, _ in reversed(sent))
-                self._stop()
-                self._have_answered = self._have_answered or _check_start()
-                yield from _one_by_one(function, todo.popleft())
-
-    def _started(self) -> ProcessPoolExecutor:
-        self._pool = self._pool or _pool(self.count)
-        return self._pool
-
-    def _stop(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
-
-
-def _check_start() -> bool:
-    """Return True where a process of no work answers.
-
-    Raises:
-        ResourceError: It dies as well, so it is no file that kills the workers.
-    """
-    with _pool(1) as pool:
+        step = how.chunk
+        chunks = deque(_Chunk(list(items[n : n + step])) for n in range(0, len(items), step))
+        waiting: deque[_Chunk] = deque()  # for a worker; those that lost one come first
+        open_chunks: deque[_Chunk] = deque()  # handed out, in order
         try:
-            pool.submit(os.getpid).result()
-        except BrokenProcessPool as error:
+            while chunks or open_chunks:
+                while chunks and len(open_chunks) < self.count * _AHEAD:
+                    open_chunks.append(chunks.popleft())
+                    waiting.append(open_chunks[-1])
+                self._feed(task, how, waiting)
+                if not open_chunks[0].pending:
+                    done = open_chunks.popleft()
+                    yield from (done.results[number] for number in range(len(done.items)))
+                    continue
+                waiting.extendleft(reversed(self._collect(how)))
+        finally:
+            if open_chunks:  # stopped before the end: what is still at work is of no use
+                self.__exit__()
+
+    def _feed(self, task: Task[Any, Any], how: Work[Any], waiting: deque[_Chunk]) -> None:
+        while waiting:
+            if len(self._workers) < self.count and all(worker.held for worker in self._workers):
+                self._workers.append(_Worker(self._budget))
+            worker = min(self._workers, key=lambda worker: len(worker.held))
+            if len(worker.held) >= _AHEAD:
+                return
+            worker.take(task, waiting.popleft(), how)
+
+    def _collect(self, how: Work[Any]) -> list[_Chunk]:
+        """Wait for results, and return the chunks of workers that were ended."""
+        ready = wait([worker.connection for worker in self._workers], timeout=_TICK)
+        torn: list[_Chunk] = []
+        for worker in list(self._workers):
+            if worker.connection in ready:
+                code = None if worker.receive() else Code.WORKER_DIED
+            else:
+                code = Code.TIMED_OUT if worker.is_late else None
+            if code is not None:
+                self._workers.remove(worker)
+                torn += worker.give_up(code, how)
+        return torn
+
+
+class _Worker:
+    """One process, seen from the parent."""
+
+    def __init__(self, budget: Budget) -> None:
+        context = _context()
+        self.connection, theirs = context.Pipe()
+        self.held: deque[_Chunk] = deque()
+        self._budget = budget
+        self._place = RawArray("d", (0.0, 0.0, _IDLE))  # item, part, since when
+        self._process = context.Process(
+            target=_serve, args=(theirs, self._place, budget.memory_bytes), daemon=True
+        )
+        with _environment():
+            self._process.start()
+        theirs.close()
+        self._is_ready = False
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it has been at one part for too long."""
+        since = self._place[2]
+        return bool(since != _IDLE) and time.monotonic() - since > self._budget.seconds
+
+    def take(self, task: Task[Any, Any], chunk: _Chunk, how: Work[Any]) -> None:
+        """Send a chunk."""
+        self.held.append(chunk)
+        items = [(chunk.items[n], how.claims(chunk.items[n])) for n in chunk.pending]
+        with suppress(OSError):  # it has died: `receive` will say so
+            self.connection.send((task, items))
+
+    def receive(self) -> bool:
+        """Take what it has sent; False where it has died.
+
+        Raises:
+            Exception: What the task raised.
+        """
+        try:
+            message = self.connection.recv()
+        except (EOFError, OSError):
+            return False
+        if message is None:
+            self._is_ready = True
+        elif isinstance(message, BaseException):
+            raise message
+        else:
+            chunk = self.held.popleft()
+            chunk.results |= zip(chunk.pending, message, strict=True)
+        return True
+
+    def give_up(self, code: Code, how: Work[Any]) -> list[_Chunk]:
+        """End the process, and return its chunks; in the first the part at work is lost.
+
+        Raises:
+            ResourceError: It never began to work, so it is no file that killed it.
+        """
+        self._end()
+        if not self._is_ready:
             raise ResourceError(
                 "the worker processes cannot start",
-                fix='put what the script does below `if __name__ == "__main__":`, or use workers=1',
-            ) from error
-    return True
+                fix='put what the script does below `if __name__ == "__main__":`',
+            )
+        number, part, since = self._place
+        if since != _IDLE:
+            chunk = self.held[0]
+            at = chunk.pending[int(number)]
+            lost = Lost(int(part), code)
+            rest = how.without(chunk.items[at], lost)
+            if rest is None:
+                chunk.results[at] = lost
+            else:
+                chunk.items[at] = rest
+        return list(self.held)
+
+    def end(self) -> None:
+        """End the process."""
+        self.connection.close()
+        self._end()
+
+    def _end(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self._process.close()
 
 
-def _one_by_one(
-    function: Callable[[Item], Result], items: Sequence[Item]
-) -> Iterator[Result | WorkerDied]:
-    pool = _pool(1)
+def count(workers: int | None) -> int:
+    """Return how many processes to use: what the user asked for, else one per core."""
+    return _cores() if workers is None else max(1, workers)
+
+
+def nowhere(part: int) -> None:
+    """Tell nobody which part is at work."""
+    del part
+
+
+def _context() -> Any:  # noqa: ANN401 - its classes depend on the platform
+    """Return how processes are started: forked from one that has imported what they need."""
     try:
-        for item in items:
-            try:
-                yield pool.submit(function, item).result()
-            except BrokenProcessPool:
-                pool.shutdown()
-                pool = _pool(1)
-                yield WorkerDied()
+        context = get_context("forkserver")
+    except ValueError:  # Windows
+        return get_context("spawn")
+    context.set_forkserver_preload(list(_PRELOADED))
+    return context
+
+
+class _environment:  # noqa: N801 - used like a function
+    """One thread per process: libraries read this when they are loaded."""
+
+    def __enter__(self) -> None:
+        self._before = {name: os.environ.get(name) for name in _THREADS}
+        os.environ.update(dict.fromkeys(_THREADS, "1"))
+
+    def __exit__(self, *_: object) -> None:
+        for name, value in self._before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _serve(connection: Connection, place: Any, memory_bytes: int) -> None:  # noqa: ANN401 - ctypes
+    """Work on what comes, until the parent is gone. The body of a worker process."""
+    _prepare()
+    connection.send(None)
+    while True:
+        with suppress(EOFError, OSError):
+            while not connection.poll(_PARENT_TICK):
+                pass
+            task, items = connection.recv()
+            connection.send(_results(task, items, place, memory_bytes))
+            continue
+        return
+
+
+def _results(
+    task: Task[Any, Any],
+    items: Sequence[tuple[Any, int]],
+    place: Any,  # noqa: ANN401 - ctypes
+    memory_bytes: int,
+) -> list[Any] | Exception:
+    def at(part: int) -> None:
+        place[1], place[2] = part, time.monotonic()
+
+    results = []
+    try:
+        for number, (item, claimed) in enumerate(items):
+            _limit_memory(memory_bytes + claimed)
+            place[0] = number
+            at(0)
+            results.append(task(item, at))
+    except Exception as error:  # noqa: BLE001 - a bug of ours, raised again in the parent
+        return error
     finally:
-        pool.shutdown(cancel_futures=True)
+        place[2] = _IDLE
+        _limit_memory(None)
+    return results
 
 
-def _apply(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    return [function(item) for item in items]
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start)
-
-
-def _start() -> None:
-    """Prepare a worker: one thread, and leave Ctrl-C to the parent."""
+def _prepare() -> None:
+    """Leave Ctrl-C to the parent, and say nothing: native libraries print what they read."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for descriptor in (1, 2):
+        silent = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silent, descriptor)
+        os.close(silent)
+
+
+def _limit_memory(more: int | None) -> None:
+    """Allow ``more`` bytes of address space than there are now; None: as much as there is."""
+    try:
+        import resource  # noqa: PLC0415 - not everywhere
+    except ImportError:  # Windows
+        return
+    if not _STATM.is_file():  # macOS does not enforce it
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    soft = hard
+    if more is not None:
+        pages = int(_STATM.read_text().split()[0])
+        soft = pages * resource.getpagesize() + more
+        soft = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _cores() -> int:
     affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    return len(cast("set[int]", affinity(0))) if affinity else os.cpu_count() or 1

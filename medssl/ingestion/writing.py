@@ -1,8 +1,9 @@
 """Decode all series and write their pixels; gather the rows of the tables meanwhile."""
 
+import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +11,55 @@ import pyarrow as pa
 
 from medssl.artifacts import tables
 from medssl.artifacts.archive import IMAGES, LABELS
+from medssl.artifacts.journal import SeriesRow
 from medssl.foundation.reporting import Reporter
+from medssl.ingestion import books as bookkeeping
 from medssl.ingestion import catalogue, decoding, intensity, shards
-from medssl.ingestion.codes import Code
-from medssl.ingestion.decoding import Decoded, Job, Source
+from medssl.ingestion.books import Books
+from medssl.ingestion.decoding import Copy, Decoded, Job, Outcome, Source
+from medssl.ingestion.geometry import Stack
 from medssl.ingestion.grouping import Series
-from medssl.ingestion.identity import SiteKey
+from medssl.ingestion.header import Reading
+from medssl.ingestion.shards import Place
+from medssl.ingestion.slices import Slice
 from medssl.ingestion.survey import Reject, Survey
-from medssl.ingestion.workers import WorkerDied, Workers
-
-Batch = tuple[Series, ...]  # what is decoded together: one series, or those of one container
+from medssl.ingestion.workers import Lost, Pool, Work
 
 _BATCH = 8192  # rows turned into a table at a time
 _CHUNK = 32  # images decoded per task, where series are short
+_ROW_BYTES = 3000  # of the tables and the journal, per image
+_FIXED_BYTES = 2**16  # of everything else
 _TRIAL = 16  # series decoded to say how long all of them take
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Batch:
+    """Series that are decoded together: one, or all of one file, which is read only once."""
+
+    series: tuple[Series, ...]
+    job: Job
+    digest: str = ""  # what the journal knows it by
+
+    @property
+    def patient(self) -> str | None:
+        """The patient, if it is one."""
+        patients = {series.first.patient_key for series in self.series}
+        return patients.pop() if len(patients) == 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A share of the series, for several ingests of the same files side by side."""
+
+    number: int = 1  # from 1
+    of: int = 1
+
+    def has(self, digest: str) -> bool:
+        """Return whether a batch belongs to it."""
+        return int(digest[:12], 16) % self.of == self.number - 1
+
+
+WHOLE = Part()
 
 
 @dataclass(kw_only=True, repr=False)
@@ -34,6 +70,8 @@ class Written:
     label_tables: list[pa.Table] = field(default_factory=list)
     images_of: dict[Path, list[tuple[str, int]]] = field(default_factory=dict)  # file: id, frame
     rejects: dict[Path, Reject] = field(default_factory=dict)
+    stacks: dict[str, Stack] = field(default_factory=dict)  # series key: its geometry
+    channels: int = 1
 
     @property
     def images(self) -> pa.Table:
@@ -46,136 +84,214 @@ class Written:
         return pa.concat_tables([*self.label_tables, LABELS.empty_table()])
 
 
-def order(series: Iterable[Series], size: int | None) -> list[tuple[Batch, Job]]:
+def order(series: Iterable[Series], size: int | None, how: Reading) -> list[Batch]:
     """Return what to decode together, images of one dtype and shape side by side.
 
     Args:
         series: All series.
         size: Longest side of a stored image, px; None for native shapes.
+        how: How files are read.
     """
     series = list(series)
-    largest = max(
-        (max(one.first.header.rows, one.first.header.columns) for one in series), default=0
-    )
+    headers = [one.first.header for one in series]
+    largest = max((max(header.rows, header.columns) for header in headers), default=0)
     side = None if size is None else min(size, largest)
-    jobs = [(batch, _job(batch, side, size)) for batch in _batches(series)]
-    return sorted(jobs, key=lambda pair: (pair[1].dtype, shape(pair[1])))
+    channels = max((header.channels for header in headers), default=1)
+    batches = [
+        Batch(found, _job(found, side=side, largest=size, channels=channels, how=how))
+        for found in _together(series)
+    ]
+    return sorted(batches, key=lambda batch: (batch.job.dtype, batch.job.shape))
 
 
-def shape(job: Job) -> tuple[int, int]:
-    """Return rows and columns of the images a job yields, padding included."""
-    header = job.sources[0].header
-    return (job.side, job.side) if job.side else (header.rows, header.columns)
-
-
-def seconds(jobs: Sequence[Job], workers: Workers) -> tuple[float, int]:
+def seconds(jobs: Sequence[Job], pool: Pool) -> tuple[float, int]:
     """Return how long decoding takes, judged from a few jobs spread over all, and how many these.
 
     Args:
         jobs: All of them.
-        workers: Where they would be decoded.
+        pool: Where they would be decoded.
     """
     few = [jobs[k] for k in np.unique(np.linspace(0, len(jobs) - 1, _TRIAL).astype(int))]
     started = time.perf_counter()
-    decoded = workers.run(decoding.decode, few, chunk=1)
+    decoded = pool.run(decoding.decode, few, _work(1))
     timed = sum(len(job.sources) for job, _ in zip(few, decoded, strict=True))
     pace = (time.perf_counter() - started) / timed
     return pace * sum(len(job.sources) for job in jobs), len(few)
 
 
+def disk_bytes(jobs: Sequence[Job]) -> int:
+    """Return the size of the pixels and the tables on disk."""
+    n_images = [len(job.sources) for job in jobs]
+    sizes = [math.prod(job.shape) * np.dtype(job.dtype).itemsize + _ROW_BYTES for job in jobs]
+    return _FIXED_BYTES + sum(n * size for n, size in zip(n_images, sizes, strict=True))
+
+
 def write(
-    archive: Path, survey: Survey, key: SiteKey, reporter: Reporter, workers: Workers
+    folder: Path,
+    survey: Survey,
+    books: Books,
+    reporter: Reporter,
+    pool: Pool,
+    part: Part = WHOLE,
 ) -> Written:
     """Write the pixel shards of an archive and return the rows that describe them.
 
-    Holds at most one shard and a few series in memory.
+    Holds at most one shard and a few series in memory. Each shard is journaled when it is on disk.
 
     Args:
-        archive: Archive folder.
+        folder: Where the pixels go.
         survey: What was found.
-        key: The institution's key.
+        books: What is done already, and where to note what is done now.
         reporter: Where progress goes.
-        workers: Where series are decoded.
+        pool: Where series are decoded.
+        part: Which share of the series.
     """
-    size = survey.joined.settings.size
-    jobs = order(survey.series, None if size == "keep" else size)
     written = Written(rejects=dict(survey.rejects))
+    file_ids = {file.path: books.file_id(file) for file in survey.files}
+    batches = [batch for batch in _known_as(survey, books, file_ids) if part.has(batch.digest)]
     days = catalogue.first_days(survey.entries)
     seen: set[tuple[str, int, str]] = set()
-    image_rows: list[catalogue.Row] = []
-    label_rows: list[catalogue.Row] = []
-    decoded = _decoded(jobs, written, reporter, workers)
-    for batch, images, place in shards.pack(archive, decoded):
-        for row, piece, image in catalogue.image_rows(batch, images, place, days, seen, key):
-            image_id = str(row["image_id"])
-            image_rows.append(row)
-            label_rows.extend(catalogue.label_rows(image_id, piece.entry, survey.joined.targets))
-            written.images_of.setdefault(image.path, []).append((image_id, piece.number))
-        if len(image_rows) >= _BATCH:
-            _flush(written, image_rows, label_rows)
-    _flush(written, image_rows, label_rows)
+    rows: tuple[list[catalogue.Row], list[catalogue.Row]] = ([], [])
+    waiting: list[SeriesRow] = []  # of which no image could be decoded
+    decoded = _decoded(batches, books, reporter, pool, written, waiting)
+    for shard in shards.pack(folder, decoded):
+        done = [_series_row(batch, one, place) for batch, one, place in shard]
+        for batch, one, place in shard:
+            images, paths = one.outcome.images, batch.job.paths
+            found = catalogue.image_rows(batch.series, images, place, days, seen, books.key)
+            for row, piece, image in found:
+                image_id = str(row["image_id"])
+                rows[0].append(row)
+                rows[1].extend(catalogue.label_rows(image_id, piece.entry, survey.joined.targets))
+                written.images_of.setdefault(paths[image.file], []).append((image_id, piece.number))
+        if len(rows[0]) >= _BATCH:
+            _flush(written, rows)
+        _commit(books, [*waiting, *done], [batch for batch, *_ in shard], file_ids, written)
+        waiting.clear()
+        written.channels = batch.job.channels
+    _flush(written, rows)
+    _commit(books, waiting, [], file_ids, written)
+    for path in written.images_of:  # of a file of which a part was left out, the rest is there
+        written.rejects.pop(path, None)
     return written
 
 
+def _known_as(survey: Survey, books: Books, file_ids: Mapping[Path, str]) -> Iterator[Batch]:
+    """Yield all batches with what the journal knows them by."""
+    settings = survey.joined.settings
+    size = None if settings.size == "keep" else settings.size
+    for batch in order(survey.series, size, survey.how):
+        yield replace(batch, digest=books.digest(batch.job, file_ids))
+
+
 def _decoded(
-    jobs: Sequence[tuple[Batch, Job]], written: Written, reporter: Reporter, workers: Workers
+    batches: Sequence[Batch],
+    books: Books,
+    reporter: Reporter,
+    pool: Pool,
+    written: Written,
+    failed: list[SeriesRow],
 ) -> Iterator[tuple[Batch, Decoded]]:
-    """Yield the series that have at least one image, and note what was rejected."""
-    n_images = sum(len(job.sources) for _, job in jobs)
-    chunk = max(1, _CHUNK * len(jobs) // max(1, n_images))
-    todo = [job for _, job in jobs]
-    results = workers.run(decoding.decode, todo, chunk=chunk)
-    tracked = reporter.track(results, task="decoding", total=len(jobs), unit="series")
-    for (batch, job), result in zip(jobs, tracked, strict=True):
-        if isinstance(result, WorkerDied):
-            rejected = dict.fromkeys(_paths(job), Code.WORKER_DIED)
+    """Yield the batches that have at least one image, and note what was rejected."""
+    known = {batch.digest for batch in batches if books.knows(batch.digest)}
+    todo = [batch.job for batch in batches if batch.digest not in known]
+    n_images = sum(len(job.sources) for job in todo)
+    chunk = max(1, _CHUNK * len(todo) // max(1, n_images))
+    results = pool.run(decoding.decode, todo, _work(chunk))
+    tracked = reporter.track(batches, task="decoding", total=len(batches), unit="series")
+    for batch in tracked:
+        found: Decoded | Outcome
+        if batch.digest in known:
+            found = books.known(batch.digest)
         else:
-            rejected = dict(result.rejected)
-        patients = {series.first.patient_key for series in batch}
-        patient = patients.pop() if len(patients) == 1 else None
+            result = next(results)
+            found = _lost(batch.job, result) if isinstance(result, Lost) else result
+        outcome = found if isinstance(found, Outcome) else found.outcome
+        paths, patient = batch.job.paths, batch.patient
         written.rejects |= {
-            path: Reject("decode", code, patient) for path, code in rejected.items()
+            paths[file]: Reject("decode", code, patient) for file, code in outcome.rejected
         }
-        if not isinstance(result, WorkerDied) and result.images:
-            yield batch, result
+        stacks = zip(batch.series, outcome.stacks, strict=True)
+        written.stacks |= {series.key: stack for series, stack in stacks if stack is not None}
+        if isinstance(found, Outcome) or not found.outcome.images:
+            failed.append(SeriesRow(batch.digest, "work", 0, 0, 0, bookkeeping.dumped(outcome)))
+        else:
+            yield batch, found
 
 
-def _batches(series: Iterable[Series]) -> list[Batch]:
-    """Return each series alone, but those of one container together: it is read only once."""
+def _lost(job: Job, lost: Lost) -> Outcome:
+    """Return the outcome of a job that no process has survived, whatever file was left out."""
+    rejected = tuple((file, lost.code) for file in range(len(job.paths)))
+    return Outcome(images=(), stacks=(None,) * len(job.volumes), rejected=rejected)
+
+
+def _series_row(batch: Batch, decoded: Decoded, place: Place) -> SeriesRow:
+    outcome = bookkeeping.dumped(decoded.outcome)
+    return SeriesRow(batch.digest, "work", place.shard, place.row, len(decoded.pixels), outcome)
+
+
+def _commit(
+    books: Books,
+    series: Sequence[SeriesRow],
+    batches: Sequence[Batch],
+    file_ids: Mapping[Path, str],
+    written: Written,
+) -> None:
+    """Journal what is on disk now."""
+    paths = [path for batch in batches for path in batch.job.paths]
+    done = [file_ids[path] for path in paths if path in written.images_of]
+    rejects = {
+        file_ids[path]: (reject.stage, reject.code.value)
+        for path, reject in written.rejects.items()
+        if reject.stage == "decode" and path not in written.images_of
+    }
+    books.wrote(series, done, rejects)
+
+
+def _together(series: Iterable[Series]) -> list[tuple[Series, ...]]:
+    """Return each series alone, but those that lie in one file together: it is read only once."""
     found: dict[object, list[Series]] = {}
     for one in series:
-        files = {piece.entry.file.path for piece in one.slices if piece.entry.number is not None}
-        name = files.pop() if len(files) == 1 else one.key
+        paths = {piece.entry.file.path for piece in one.slices}
+        name = paths.pop() if len(paths) == 1 else one.key
         found.setdefault(name, []).append(one)
     return [tuple(batch) for batch in found.values()]
 
 
-def _job(batch: Batch, side: int | None, largest: int | None) -> Job:
-    sources = tuple(
-        Source(
-            path=piece.entry.file.path,
-            header=piece.entry.header,
-            number=piece.number,
-            copies=tuple((copy.file.path, copy.header) for copy in piece.copies),
-        )
-        for series in batch
-        for piece in series.slices
+def _job(
+    batch: Sequence[Series], *, side: int | None, largest: int | None, channels: int, how: Reading
+) -> Job:
+    headers = [piece.entry.header for series in batch for piece in series.slices]
+    return Job(
+        volumes=tuple(tuple(map(_source, series.slices)) for series in batch),
+        dtype=intensity.policy(headers).dtype,
+        side=side,
+        largest=largest,
+        channels=channels,
+        how=how,
     )
-    dtype = intensity.policy([source.header for source in sources]).dtype
-    return Job(sources=sources, dtype=dtype, side=side, largest=largest)
 
 
-def _paths(job: Job) -> list[Path]:
-    return [
-        path
-        for source in job.sources
-        for path in (source.path, *(copy for copy, _ in source.copies))
-    ]
+def _source(piece: Slice) -> Source:
+    copies = tuple(
+        Copy(
+            path=copy.entry.file.path,
+            header=copy.entry.header,
+            number=copy.number,
+            otherwise=copy.otherwise,
+        )
+        for copy in piece.copies
+    )
+    entry = piece.entry
+    return Source(path=entry.file.path, header=entry.header, number=piece.number, copies=copies)
 
 
-def _flush(
-    written: Written, image_rows: list[catalogue.Row], label_rows: list[catalogue.Row]
-) -> None:
+def _work(chunk: int) -> Work[Job]:
+    return Work(chunk=chunk, claims=decoding.claims, without=decoding.without)
+
+
+def _flush(written: Written, rows: tuple[list[catalogue.Row], list[catalogue.Row]]) -> None:
+    image_rows, label_rows = rows
     written.image_tables.append(tables.build(image_rows, IMAGES))
     written.label_tables.append(tables.build(label_rows, LABELS))
     image_rows.clear()

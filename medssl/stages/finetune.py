@@ -188,7 +188,7 @@ def _prepare(settings: FinetuneSettings, device: str) -> _Prepared:
     make = encoders.factory(
         settings.encoder,
         settings.encoder_options,
-        in_channels=1,
+        in_channels=archive.read_info(settings.archive).channels,
         spatial_dims=2,
         source=source,
         allow_partial=settings.allow_partial,
@@ -318,7 +318,7 @@ def _record(ready: _Prepared, info: archive.ArchiveInfo) -> site_models.Finetune
         positive=cohort.positive,
         encoder=settings.encoder,
         encoder_options=settings.encoder_options,
-        in_channels=1,
+        in_channels=info.channels,
         spatial_dims=2,
         image_size=int(settings.image_size),
         intensity=settings.intensity.model_dump(),  # type: ignore[union-attr]

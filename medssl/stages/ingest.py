@@ -1,44 +1,39 @@
 """`medssl ingest`: from a folder of DICOM, NIfTI, picture and NumPy files to an archive.
 
 Every file found is either in the archive or in the quarantine table with a code. Nothing that tells
-who a patient is leaves the archive's `private/` folder.
+who a patient is leaves the archive's `private/` folder. An ingest can be stopped anywhere: what is
+on disk is journaled, and the archive appears when it is whole.
 """
 
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-import pyarrow.compute as pc
-import yaml
-
-from medssl import __version__
 from medssl.artifacts import archive as formats
-from medssl.artifacts import quarantine, source_paths, tables, unmatched_labels
+from medssl.artifacts import ingest_report, quarantine
 from medssl.artifacts.archive import ArchiveInfo
 from medssl.config.ingest import IngestSettings
-from medssl.config.settings import relative_to, to_plain
+from medssl.config.settings import to_plain
 from medssl.foundation import files
 from medssl.foundation.cost import Cost, peak_memory
-from medssl.foundation.errors import DataError, PartialResult, UsageError
+from medssl.foundation.errors import DataError, PartialResult, ResourceError, UsageError
 from medssl.foundation.reporting import Recording, Reporter, Silent, Tee
-from medssl.ingestion import identity, survey, writing
+from medssl.ingestion import accounting, archive_tables, cluster, identity, making, survey, writing
 from medssl.ingestion import workers as processes
+from medssl.ingestion.accounting import Account
+from medssl.ingestion.books import Books
 from medssl.ingestion.codes import FIXES, MEANINGS, Code
-from medssl.ingestion.decoding import Job
-from medssl.ingestion.discover import SourceFile
+from medssl.ingestion.dicom import codecs
 from medssl.ingestion.identity import SiteKey
-from medssl.ingestion.joining import Joined
+from medssl.ingestion.making import Making, Mode
 from medssl.ingestion.survey import Reject, Survey
-from medssl.ingestion.workers import Workers
-from medssl.ingestion.writing import Written
-
-_ROW_BYTES = 1000  # of the tables, per image
-VOLUME_SLICES = 4  # fewer slices with positions are not counted as a volume
+from medssl.ingestion.workers import GIB, Budget, Pool, Workers
+from medssl.ingestion.writing import Part, Written
+from medssl.reporting import contact_sheet, intake
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +59,17 @@ class IngestResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PartResult:
+    """What one of several ingests of the same files wrote."""
+
+    folder: Path
+    part: Part
+    files_found: int
+    images: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class IngestPlan:
     """What an ingest would write."""
 
@@ -82,53 +88,103 @@ def run(
     out: Path,
     reporter: Reporter | None = None,
     *,
-    workers: int | None = None,
+    workers: int | str | None = None,
+    mode: Mode = "new",
 ) -> IngestResult:
     """Write an archive.
 
     Args:
         settings: What to ingest and how.
-        out: Archive folder to create; must be absent or empty.
+        out: Archive folder; a new one must be absent or empty.
         reporter: Where progress goes.
-        workers: Processes; None for one per core where it is worth it. The result is the same.
+        workers: Processes, or the address of a Dask scheduler; None for one process per core. The
+            result is the same.
+        mode: new; resume, to go on with an unfinished one; append, to add files to a finished one.
+            Whichever way an archive came about, it is the same as from one ingest of all files.
 
     Raises:
-        UsageError: A source is missing, the output is not empty, or a setting is wrong.
+        UsageError: A source is missing, the output is not empty, in use or made with other
+            settings, or a setting is wrong.
         DataError: No file could be ingested, or the label table is refused.
-        ResourceError: The disk is full or not writable, or no worker process can start.
+        ArtifactError: There is nothing to resume or to append to.
+        ResourceError: The disk is full or not writable, a source has vanished, or no worker
+            process can start.
     """
     record = Recording()
-    reporter = Tee(reporter or Silent(), record)
-    _check_output(out)
-    found = survey.find(settings, out)
-    key, is_new = identity.load_or_create(_key_path(settings))
-    if is_new:
-        reporter.note("key: made the institution's key; keep a copy, it links later ingests")
-    with Workers(processes.count(workers, len(found))) as pool:
-        seen = survey.look(found, settings, key, reporter, pool)
-        _require_images(len(seen.series), seen.rejects)
-        with files.explained(out):
-            out.mkdir(parents=True, exist_ok=True)
-            private = source_paths.folder(out)
-        written = writing.write(out, seen, key, reporter, pool)
-    _require_images(written.images.num_rows, written.rejects)
-    spatial_dims = _spatial_dims(seen.joined.settings, written, reporter)
-    info = _write_tables(out, seen, written, key, spatial_dims)
-    _write_unmatched(out, seen.joined, reporter)
-    _tell_fixes(info, reporter)
-    _write_private(private, seen, info, record)
-    formats.write_info(out, info)
-    return IngestResult(
-        archive=out,
-        info=info,
-        flow=_flow(info),
+    with making.opened(out, mode) as made:
+        if not made.is_made:
+            books = made.begin(settings, mode, reporter or Silent())
+            try:
+                with _pool(settings, workers) as pool:
+                    _make(settings, made, books, (reporter or Silent(), record), pool)
+            except (UsageError, DataError):
+                made.forsake()
+                raise
+        made.publish()
+    return _result(out, settings, record)
+
+
+def run_part(
+    settings: IngestSettings,
+    out: Path,
+    part: Part,
+    reporter: Reporter | None = None,
+    *,
+    workers: int | str | None = None,
+    mode: Mode = "new",
+) -> PartResult:
+    """Decode a share of the series, for `merge`; run one such ingest for each share.
+
+    Every one of them reads all headers, since only they tell which files belong together.
+
+    Raises:
+        MedSSLError: As `run` does.
+    """
+    record = Recording()
+    said = Tee(reporter or Silent(), record)
+    with making.opened(out, mode) as made:
+        books = made.begin(settings, mode, reporter or Silent())
+        with _pool(settings, workers) as pool:
+            seen = _look(settings, out, books, said, pool)
+            written = writing.write(made.work, seen, books, said, pool, part)
+        _require_sources(settings, written)
+        made.finish_part(part)
+    return PartResult(
+        folder=out,
+        part=part,
+        files_found=len(seen.files),
+        images=written.images.num_rows,
         notes=(*record.notes, *record.warnings),
-        problem=_problem(info, out, settings.max_rejects),
     )
 
 
+def merge(
+    parts: Sequence[Path],
+    out: Path,
+    reporter: Reporter | None = None,
+    *,
+    workers: int | str | None = None,
+) -> IngestResult:
+    """Write an archive from all parts that `run_part` has made of the same files.
+
+    Raises:
+        UsageError: A part is missing, comes twice, or has other settings.
+        ArtifactError: One is no part or is unfinished.
+        ResourceError: The disk is full or not writable.
+    """
+    record = Recording()
+    with making.parts(parts) as others:
+        settings = making.check_complete(others)
+        with making.opened(out, "new") as made:
+            books = made.begin(settings, "new", reporter or Silent(), others)
+            with _pool(settings, workers) as pool:
+                _make(settings, made, books, (reporter or Silent(), record), pool)
+            made.publish()
+    return _result(out, settings, record)
+
+
 def plan(
-    settings: IngestSettings, reporter: Reporter | None = None, *, workers: int | None = None
+    settings: IngestSettings, reporter: Reporter | None = None, *, workers: int | str | None = None
 ) -> IngestPlan:
     """Say what `run` would do, from headers and a few decoded series; writes nothing, makes no key.
 
@@ -141,10 +197,11 @@ def plan(
     found = survey.find(settings)
     key = identity.load(_key_path(settings)) or SiteKey(secrets.token_bytes(identity.KEY_BYTES))
     started = time.perf_counter()
-    with Workers(processes.count(workers, len(found))) as pool:
+    size = None if settings.size == "keep" else settings.size
+    with _pool(settings, workers) as pool:
         seen = survey.look(found, settings, key, reporter, pool)
         looking = time.perf_counter() - started
-        jobs = [job for _, job in writing.order(seen.series, _size(settings))]
+        jobs = [batch.job for batch in writing.order(seen.series, size, seen.how)]
         decoding, timed = writing.seconds(jobs, pool) if jobs else (0.0, 0)
     readers = {entry.file.path: entry.header.reader for entry in seen.entries}
     kinds = Counter(readers.values())
@@ -159,26 +216,117 @@ def plan(
         notes=(*record.notes, *record.warnings),
         cost=Cost(
             seconds=looking + decoding,
-            disk_bytes=_bytes(jobs),
+            disk_bytes=writing.disk_bytes(jobs),
             memory_bytes=peak_memory(),
             basis=f"all headers and {timed} of {len(jobs)} series",
         ),
     )
 
 
-def _bytes(jobs: Sequence[Job]) -> int:
-    """Return the size of the pixels and the tables on disk."""
-    pixels = sum(
-        len(job.sources) * int(np.prod(writing.shape(job))) * np.dtype(job.dtype).itemsize
-        for job in jobs
+def _make(
+    settings: IngestSettings,
+    made: Making,
+    books: Books,
+    reporters: tuple[Reporter, Recording],
+    pool: Pool,
+) -> None:
+    """Write everything of an archive to where it is made."""
+    record = reporters[1]
+    said = Tee(*reporters)
+    seen = _look(settings, made.out, books, said, pool)
+    written = writing.write(made.work, seen, books, said, pool)
+    _require_sources(settings, written)
+    _require_images(written.images.num_rows, written.rejects)
+    spatial_dims = archive_tables.spatial_dims(seen.joined.settings, written, said)
+    info = archive_tables.write(made.work, seen, written, books, spatial_dims)
+    archive_tables.write_unmatched(made.work, seen.joined, said)
+    _tell_fixes(info, said)
+    resolved = seen.joined.settings.model_copy(update={"spatial_dims": spatial_dims})
+    archive_tables.write_settings(made.work, made.out, resolved)
+    told = [*record.notes, *(f"warning: {text}" for text in record.warnings)]
+    archive_tables.write_log(made.work, told)
+    _write_report(made.work, resolved, seen, written, (info, record.warnings))
+    formats.write_info(made.work, info)
+
+
+def _write_report(
+    work: Path,
+    settings: IngestSettings,
+    seen: Survey,
+    written: Written,
+    told: tuple[ArchiveInfo, Sequence[str]],
+) -> None:
+    """Write `report.json` and the page that draws it.
+
+    Warnings on label tables quote the names of tables and columns: they stay in `private/`.
+    """
+    info, warnings = told
+    account = accounting.compose(
+        Account(
+            info=info,
+            images=written.images,
+            labels=written.labels,
+            quarantine=quarantine.read(work),
+            steps=accounting.steps(seen.recognised, seen.entries, seen.series),
+            findings=accounting.findings(seen.series),
+            decoders=_decoders(written),
+            settings=to_plain(settings),
+            warnings=[text for text in warnings if not text.startswith("labels:")],
+        )
     )
-    return pixels + _ROW_BYTES * sum(len(job.sources) for job in jobs)
+    ingest_report.write(work, account)
+    sheet = contact_sheet.draw(work, written.images) if settings.thumbnails else ()
+    files.write_text(work / "report.html", intake.render(account, sheet))
 
 
-def _check_output(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(
-            "the output folder is not empty", where=str(out), fix="choose another --out"
+def _decoders(written: Written) -> dict[str, str]:
+    """Return which library decoded each transfer syntax of DICOM."""
+    syntaxes = written.images["transfer_syntax"].unique().to_pylist()
+    return {name: codecs.decoder_of(name) for name in syntaxes if name and name[0].isdigit()}
+
+
+def _look(settings: IngestSettings, out: Path, books: Books, said: Reporter, pool: Pool) -> Survey:
+    found = survey.find(settings, out, books.remembered())
+    books.see(found)
+    seen = survey.look(found, settings, books.key, said, pool, books)
+    _require_images(len(seen.series), seen.rejects)
+    return seen
+
+
+@contextmanager
+def _pool(settings: IngestSettings, workers: int | str | None) -> Iterator[Pool]:
+    """Yield where tasks run: processes, or a cluster with processes for what it loses."""
+    budget = Budget(settings.file_seconds, int(settings.file_memory_gib * GIB))
+    n_processes = processes.count(workers if isinstance(workers, int) else None)
+    with Workers(n_processes, budget) as pool:
+        if isinstance(workers, str):
+            with cluster.connected(workers, budget, pool) as remote:
+                yield remote
+        else:
+            yield pool
+
+
+def _result(out: Path, settings: IngestSettings, record: Recording) -> IngestResult:
+    info = formats.read_info(out)
+    return IngestResult(
+        archive=out,
+        info=info,
+        flow=_flow(info),
+        notes=(*record.notes, *record.warnings),
+        problem=_problem(info, out, settings.max_rejects),
+    )
+
+
+def _require_sources(settings: IngestSettings, written: Written) -> None:
+    """Stop where files could not be read because the folder they lie in is gone."""
+    if not any(reject.code is Code.VANISHED for reject in written.rejects.values()):
+        return
+    gone = [source for source in settings.sources if not source.expanduser().exists()]
+    if gone:
+        raise ResourceError(
+            "the source has vanished while it was read",
+            where=str(gone[0]),
+            fix="bring it back, then continue with --resume",
         )
 
 
@@ -194,125 +342,6 @@ def _require_images(count: int, rejects: Mapping[Path, Reject]) -> None:
         if has_died
         else "give a folder with DICOM, NIfTI, PNG, JPEG, TIFF or MedMNIST files",
     )
-
-
-def _write_tables(
-    out: Path, seen: Survey, written: Written, key: SiteKey, spatial_dims: int
-) -> ArchiveInfo:
-    """Write the tables and return what `archive.json` will say."""
-    images = written.images
-    assert pc.count_distinct(images["image_id"]).as_py() == images.num_rows
-    ids = {file.path: _file_id(file, key) for file in seen.files}
-    rejects = {ids[path]: reject for path, reject in written.rejects.items()}
-    formats.write_images(out, images)
-    formats.write_labels(out, written.labels)
-    rows: list[dict[str, object]] = [
-        {"file_id": file_id, "stage": r.stage, "code": r.code.value, "patient_key": r.patient_key}
-        for file_id, r in sorted(rejects.items())
-    ]
-    quarantine.write(out, tables.build(rows, quarantine.QUARANTINE))
-    source_paths.write(out, tables.build(_path_rows(seen, written, ids), source_paths.PATHS))
-    size = _size(seen.joined.settings)
-    return ArchiveInfo(
-        medssl=__version__,
-        size=size,
-        spatial_dims=spatial_dims,
-        key_id=key.key_id,
-        files_found=len(seen.files),
-        files_written=len(written.images_of),
-        quarantined=dict(sorted(Counter(r.code.value for r in rejects.values()).items())),
-        images=images.num_rows,
-        series=pc.count_distinct(images["series_key"]).as_py(),
-        studies=pc.count_distinct(images["study_key"]).as_py(),
-        patients=pc.count_distinct(images["patient_key"]).as_py(),
-        sites=tuple(sorted(name for name in images["site"].unique().to_pylist() if name)),
-        targets=_target_counts(written),
-        label_rows=_label_rows(seen.joined),
-        hash=formats.content_hash(out),
-    )
-
-
-def _path_rows(seen: Survey, written: Written, ids: Mapping[Path, str]) -> list[dict[str, object]]:
-    return [
-        {"file_id": ids[file.path], "path": _as_text(file.path), "image_id": image, "frame": frame}
-        for file in seen.files
-        for image, frame in written.images_of.get(file.path, [(None, None)])
-    ]
-
-
-def _label_rows(joined: Joined) -> dict[str, int]:
-    if not joined.n_table_rows:
-        return {}
-    n_files = sum(left.path is not None for left in joined.unmatched)
-    return {
-        "table_rows": joined.n_table_rows,
-        "rows_without_file": len(joined.unmatched) - n_files,
-        "files_without_row": n_files,
-    }
-
-
-def _write_unmatched(out: Path, joined: Joined, reporter: Reporter) -> None:
-    """Write what labels and files have not in common, if there is anything."""
-    if not joined.unmatched:
-        return
-    rows: list[dict[str, object]] = [
-        {
-            "table": None if left.table is None else _as_text(left.table),
-            "line": left.line,
-            "key": left.key,
-            "path": None if left.path is None else _as_text(left.path),
-        }
-        for left in joined.unmatched
-    ]
-    unmatched_labels.write(out, tables.build(rows, unmatched_labels.UNMATCHED))
-    counts = _label_rows(joined)
-    reporter.note(
-        f"labels: private/{unmatched_labels.NAME} lists {counts['rows_without_file']} rows without "
-        f"a file and {counts['files_without_row']} files without a row"
-    )
-
-
-def _tell_fixes(info: ArchiveInfo, reporter: Reporter) -> None:
-    for code, fix in FIXES.items():
-        if (n := info.quarantined.get(code.value, 0)) > 0:
-            reporter.warn(f"{code.value}: {n} files; {fix}")
-
-
-def _write_private(private: Path, seen: Survey, info: ArchiveInfo, record: Recording) -> None:
-    """Write the settings with their paths, and what was said; both stay in `private/`."""
-    resolved = seen.joined.settings.model_copy(update={"spatial_dims": info.spatial_dims})
-    plain = relative_to(private, to_plain(resolved))
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    lines = [*record.notes, *(f"warning: {text}" for text in record.warnings)]
-    for name, text in (
-        ("config.yaml", yaml.safe_dump(plain, sort_keys=False)),
-        ("log.txt", "".join(f"{now} {line}\n" for line in lines)),
-    ):
-        files.write_text(private / name, text)
-        (private / name).chmod(0o600)
-
-
-def _spatial_dims(settings: IngestSettings, written: Written, reporter: Reporter) -> int:
-    """Return 3 where most images lie in series of several slices with positions, else 2."""
-    if settings.spatial_dims != "auto":
-        return settings.spatial_dims
-    images = written.images
-    placed = images.filter(pc.is_valid(images["affine"]))
-    lengths = placed.group_by("series_key").aggregate([("image_id", "count")])["image_id_count"]
-    in_volumes = sum(n for n in lengths.to_pylist() if n >= VOLUME_SLICES)
-    found = 3 if 2 * in_volumes > images.num_rows else 2
-    reporter.note(
-        f"spatial_dims {found} (auto: {in_volumes} of {images.num_rows} images lie in volumes)"
-    )
-    return found
-
-
-def _target_counts(written: Written) -> dict[str, dict[str, int]]:
-    counts: dict[str, Counter[str]] = {}
-    columns = written.labels.select(["target", "value"]).to_pydict()
-    for target, value in zip(columns["target"], columns["value"], strict=True):
-        counts.setdefault(target, Counter()).update([] if value is None else [value])
-    return {target: dict(sorted(values.items())) for target, values in counts.items()}
 
 
 def _flow(info: ArchiveInfo) -> tuple[tuple[str, int], ...]:
@@ -344,18 +373,11 @@ def _problem(info: ArchiveInfo, out: Path, max_rejects: float) -> PartialResult 
     )
 
 
-def _size(settings: IngestSettings) -> int | None:
-    return None if settings.size == "keep" else settings.size
+def _tell_fixes(info: ArchiveInfo, reporter: Reporter) -> None:
+    for code, fix in FIXES.items():
+        if not code.is_skip and (n := info.quarantined.get(code.value, 0)) > 0:
+            reporter.warn(f"{code.value}: {n} files; {fix}")
 
 
 def _key_path(settings: IngestSettings) -> Path:
     return (settings.key_file or identity.default_key_path()).expanduser()
-
-
-def _file_id(file: SourceFile, key: SiteKey) -> str:
-    return key.file(str(file.source), file.relative)
-
-
-def _as_text(path: Path) -> str:
-    """Return a path as valid UTF-8, whatever bytes its name has."""
-    return str(path).encode("utf-8", "backslashreplace").decode()

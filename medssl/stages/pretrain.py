@@ -243,7 +243,7 @@ def _encoder(
     make = encoders.factory(
         settings.encoder,
         settings.encoder_options,
-        in_channels=1,
+        in_channels=archive.read_info(settings.archive).channels,
         spatial_dims=2,
         source=source,
         allow_partial=settings.allow_partial,
@@ -275,7 +275,7 @@ def _record(
         encoder=settings.encoder,
         options=settings.encoder_options,
         library=encoder.constructor(),  # type: ignore[operator]
-        in_channels=1,
+        in_channels=info.channels,
         spatial_dims=2,
         feature_layer="pooled output of the last layer group; the projector is dropped",
         feature_size=encoder.dim,  # type: ignore[arg-type]

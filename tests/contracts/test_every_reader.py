@@ -1,6 +1,7 @@
 """What holds for every input format: recognised by content, and nothing gets out of a bad file."""
 
 import inspect
+import zipfile
 from pathlib import Path
 
 import nibabel as nib
@@ -15,7 +16,7 @@ from medssl.foundation import plugins
 from medssl.ingestion import decoding, readers, sniff
 from medssl.ingestion.codes import Code
 from medssl.ingestion.decoding import Decoded, Job, Source
-from medssl.ingestion.header import Facts, Header, Identity
+from medssl.ingestion.header import PLAIN, Facts, Header, Identity
 from medssl.ingestion.readers import _contract
 
 NAMES = plugins.names(readers)
@@ -65,7 +66,7 @@ def samples(tmp_path_factory) -> dict[str, Path]:
 
 def decode(path: Path, header: Header) -> Decoded:
     sources = tuple(Source(path=path, header=header, number=n) for n in range(len(header.frames)))
-    return decoding.decode(Job(sources=sources, dtype="", side=16, largest=16))
+    return decoding.decode(Job(volumes=(sources,), dtype="", side=16, largest=16))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -96,11 +97,24 @@ def test_it_survives_any_head(name, head):
 def test_header_and_pixels_agree(name, samples):
     header = sniff.read_header(samples[name])
     assert header.reader == name
-    pixels = sniff.reader(name).read_pixels(samples[name], header)
+    pixels = sniff.reader(name).read_pixels(samples[name], header, PLAIN)
     assert pixels.shape == (len(header.frames), header.rows, header.columns)
     assert (pixels.dtype.kind in "iu") == (header.bits is not None)
     assert pixels.size > 1
     assert np.ptp(pixels) > 0
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_in_a_zip_archive_is_the_same_file(name, method, samples, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+        archive.write(samples[name], "folder/file")
+    member = tmp_path / "a.zip" / "folder" / "file"
+    loose, packed = sniff.read_header(samples[name]), sniff.read_header(member)
+    assert packed.looks_like(loose)
+    assert packed.digest == loose.digest
+    read = sniff.reader(name).read_pixels
+    assert np.array_equal(read(member, packed, PLAIN), read(samples[name], loose, PLAIN))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -122,8 +136,8 @@ def test_a_file_cut_anywhere_is_a_code_or_an_image(name, samples, tmp_path):
         header = sniff.read_header(path)
         if isinstance(header, Header):
             result = decode(path, header)
-            assert len(result.images) + len(result.rejected) >= 1
-            outcomes.update(code for _, code in result.rejected)
+            assert len(result.outcome.images) + len(result.outcome.rejected) >= 1
+            outcomes.update(code for _, code in result.outcome.rejected)
         else:
             outcomes.add(header)
     assert outcomes <= set(Code)
@@ -145,7 +159,7 @@ def test_a_file_with_wrong_bytes_is_a_code_or_an_image(name, samples, tmp_path_f
     # Sizes beyond the file are not decoded here: memory budgets are not this test's subject.
     if isinstance(header, Header) and header.rows * header.columns * len(header.frames) < 2**20:
         result = decode(path, header)
-        assert len(result.images) + len(result.rejected) >= 1
+        assert len(result.outcome.images) + len(result.outcome.rejected) >= 1
         assert np.isfinite(result.pixels).all()
     else:
         assert isinstance(header, Header | Code)

@@ -24,16 +24,17 @@ from medssl.config.ingest import IngestSettings
 from medssl.config.loading import Sources, resolve
 from medssl.foundation.errors import DataError, UsageError
 from medssl.foundation.reporting import Recording
-from medssl.ingestion import discover, identity, phantoms, sniff
-from medssl.ingestion.workers import WorkerDied
+from medssl.ingestion import discover, identity, phantoms
+from medssl.ingestion.codes import Code
+from medssl.ingestion.workers import Lost, Workers
 from medssl.stages import ingest
 
 CANARY = "Zebulon"
 PHANTOM_SETTINGS = {"size": 24, "max_rejects": 0.0, "label": ("finding",)}
 ARCHIVE_FILES = {
-    "archive.json", "images.parquet", "labels.parquet", "quarantine.parquet", "pixels",
+    "archive.json", "report.html", "report.json", "images.parquet", "labels.parquet", "quarantine.parquet", "pixels",
     "private", "private/paths.parquet", "private/config.yaml", "private/log.txt",
-    "private/unmatched_labels.parquet",
+    "private/unmatched_labels.parquet", "private/journal.sqlite", "private/lock",
 }  # fmt: skip
 
 
@@ -696,7 +697,8 @@ def test_what_is_wrong_is_said(tmp_path, monkeypatch, wrong, kind, message):
 
 def test_files_that_kill_their_worker_are_no_other_format(run, tmp_path, monkeypatch):
     save_png(tmp_path / "in" / "a.png")
-    monkeypatch.setattr(sniff, "read_header", lambda _: WorkerDied())
+    died = Lost(0, Code.WORKER_DIED)
+    monkeypatch.setattr(Workers, "run", lambda *args: iter([died] * len(args[2])))
     with pytest.raises(DataError, match="1 x WORKER_DIED") as caught:
         run(tmp_path / "in")
     assert caught.value.fix == ""

@@ -15,6 +15,7 @@ from medssl.artifacts import (
     archive,
     comparison,
     foreign_predictions,
+    ingest_report,
     pixels,
     predictions,
     quarantine,
@@ -39,6 +40,7 @@ DECISIONS = ROOT / "docs" / "decisions"
 
 RECORDS: dict[str, Callable[[Path], Any]] = {
     "archive.json": archive.read_info,
+    "archive/report.json": lambda folder: ingest_report.read(folder / "archive"),
     "reduce.json": selection.read_info,
     "encoder.json": weights.read_info,
     "splits.json": lambda folder: splits.read(folder / "splits.json"),
@@ -108,6 +110,7 @@ def write_examples(folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         tables.write(folder / name, schema, tables.build(example(name), columns))
     for name in (*RECORDS, "metrics.jsonl"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(json.dumps(example(name)) + "\n")
 
 
@@ -185,12 +188,15 @@ def test_the_index_of_decisions_lists_every_page_with_its_number():
 
 
 def test_every_format_has_a_section_and_every_section_a_test():
-    without_example = {"config.yaml", "log.txt", "Predictions of other tools"}
+    without_example = {
+        "config.yaml", "log.txt", "Predictions of other tools", "private/journal.sqlite",
+    }  # fmt: skip
     tested = {*RECORDS, *TABLES, "pixels/00000.npy", "metrics.jsonl"}
     assert set(sections()) == tested | without_example
     modules = {path.stem for path in (ROOT / "medssl" / "artifacts").glob("*.py")}
     assert modules - {"__init__", "origin", "records", "tables", "schema"} == {
-        "archive", "comparison", "foreign_predictions", "pixels", "predictions", "quarantine",
+        "archive", "building", "comparison", "foreign_predictions", "ingest_report", "journal",
+        "pixels", "predictions", "quarantine",
         "report", "run_folder", "selection", "site_models", "source_paths", "splits",
         "unmatched_labels", "weights",
     }  # fmt: skip
@@ -199,6 +205,7 @@ def test_every_format_has_a_section_and_every_section_a_test():
 @pytest.mark.parametrize("name", RECORDS)
 def test_the_example_of_a_record_reads_back(tmp_path, name):
     shown = example(name)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text(json.dumps(shown))
     found = RECORDS[name](tmp_path)
     content = found if isinstance(found, dict) else vars(found)

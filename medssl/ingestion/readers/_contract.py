@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from medssl.ingestion.header import Header
+from medssl.ingestion.header import Header, Reading
 
 
 class Reader(Protocol):
@@ -19,13 +19,18 @@ class Reader(Protocol):
         """Tell from the first bytes, up to 1,024, whether the file is of this format."""
         ...
 
-    def read_header(self, path: Path) -> Header:
-        """Return what is known without decoding pixels. Positions are RAS+ mm."""
+    def read_header(self, path: Path, how: Reading) -> Header:
+        """Return what is known without decoding pixels. Positions are RAS+ mm.
+
+        Files are opened with `streams.opened`: a path may lead into a ZIP archive. What a file
+        claims to hold is checked before memory is taken for it.
+        """
         ...
 
-    def read_pixels(self, path: Path, header: Header) -> NDArray[Any]:
-        """Return the pixels, shape (frames, rows, columns), as stored: before slope and intercept.
+    def read_pixels(self, path: Path, header: Header, how: Reading) -> NDArray[Any]:
+        """Return the pixels as stored, before slope and intercept.
 
+        Shape (frames, rows, columns); (frames, rows, columns, 3) where `header.channels` is 3.
         Integers stay integers, in any dtype that holds them.
         """
         ...

@@ -1,31 +1,32 @@
-"""DICOM: one gray image per file, with position, intensity scale and identity from its tags."""
+"""DICOM: the images of a file, with position, intensity scale and identity from its tags."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.pixels import apply_modality_lut, get_decoder, pixel_array
-from pydicom.uid import (
-    HTJ2K,
-    JPEG2000,
-    UID,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLSNearLossless,
-)
+from pydicom.datadict import tag_for_keyword
+from pydicom.uid import UID
 
-from medssl.ingestion import vocabulary
+from medssl.ingestion import roles, streams
 from medssl.ingestion.codes import Code, RejectedFile
-from medssl.ingestion.geometry import Plane, lps_to_ras, triple
-from medssl.ingestion.header import Facts, Frame, Header, Identity, Unit
+from medssl.ingestion.dicom import (
+    codecs,
+    facts,
+    framing,
+    layouts,
+    mosaic,
+    palette,
+    parsing,
+    pixel_data,
+)
+from medssl.ingestion.dicom.elements import positive, text, words
+from medssl.ingestion.dicom.layouts import Layout
+from medssl.ingestion.dicom.mosaic import Mosaic
+from medssl.ingestion.dicom.parsing import Parsed
+from medssl.ingestion.header import PLAIN, Frame, Header, Reading
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _SKIPPED_CLASSES = (  # prefix of the SOP class UID, and what such objects are
@@ -36,29 +37,41 @@ _SKIPPED_CLASSES = (  # prefix of the SOP class UID, and what such objects are
     (f"{_STORAGE}481.", Code.SKIPPED_RADIOTHERAPY),
     (f"{_STORAGE}104.", Code.SKIPPED_DOCUMENT),
 )
-_SECONDARY_CAPTURE = f"{_STORAGE}7"
-_NOT_A_SCANNER = frozenset({None, vocabulary.OTHER, "SC", "XC"})
-_GRAY = frozenset({"MONOCHROME1", "MONOCHROME2"})
-_COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT"})
-_ALWAYS_LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
-_MAYBE_LOSSY = frozenset({JPEG2000, HTJ2K})
-_VRS = frozenset(
-    b"AE AS AT CS DA DS DT FD FL IS LO LT OB OW PN SH SL SQ SS ST TM UI UL UN US UT".split()
-)
-_TAGS = [
-    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "StudyDate",
-    "SeriesDate", "AcquisitionDate", "PatientID", "IssuerOfPatientID", "PatientBirthDate",
-    "PatientAge", "PatientSex", "InstitutionName", "Modality", "BodyPartExamined", "ViewPosition",
-    "Laterality", "ImageLaterality", "Manufacturer", "ManufacturerModelName", "KVP", "EchoTime",
-    "RepetitionTime", "DiffusionBValue", "ImageType", "BurnedInAnnotation", "InstanceNumber",
-    "AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime", "EchoNumbers",
-    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing",
-    "SliceThickness", "SpacingBetweenSlices", "Rows", "Columns", "NumberOfFrames",
-    "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
-    "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope",
-    "RescaleIntercept", "ModalityLUTSequence", "Units", "LossyImageCompression",
-    "DirectoryRecordSequence", "NumberOfSeriesRelatedInstances",
-]  # fmt: skip
+_MAKERS = (  # roots of private SOP classes: what has no pixels is spectra, raw data, notes
+    "1.3.12.2.1107.", "1.3.46.670589.", "1.2.840.113619.", "1.2.392.200036.", "1.2.276.0.7230010.",
+)  # fmt: skip
+_PIXEL_NAMES = (
+    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
+    "PlanarConfiguration", "BitsAllocated", "BitsStored", "PixelRepresentation",
+    "ModalityLUTSequence", "ImageType", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+    *(
+        f"{segmented}{colour}PaletteColorLookupTable{part}"
+        for colour in ("Red", "Green", "Blue")
+        for segmented, part in (("", "Descriptor"), ("", "Data"), ("Segmented", "Data"))
+    ),
+)  # fmt: skip
+_NAMES = (
+    *_PIXEL_NAMES, "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID",
+    "FrameOfReferenceUID", "StudyDate", "SeriesDate", "AcquisitionDate", "PatientID",
+    "IssuerOfPatientID", "PatientBirthDate", "PatientAge", "PatientSex", "InstitutionName",
+    "Modality", "BodyPartExamined", "ViewPosition", "Laterality", "ImageLaterality",
+    "Manufacturer", "ManufacturerModelName", "KVP", "EchoTime", "RepetitionTime",
+    "DiffusionBValue", "BurnedInAnnotation", "ConversionType", "SeriesDescription",
+    "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime",
+    "EchoNumbers", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
+    "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "PixelPaddingValue",
+    "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "RescaleType", "Units",
+    "LossyImageCompression", "DirectoryRecordSequence", "TotalPixelMatrixRows",
+    "EnergyWindowVector", "DetectorVector", "RRIntervalVector", "TimeSlotVector", "SliceVector",
+    framing.SHARED, framing.EACH,
+)  # fmt: skip
+
+
+def _tags(names: Sequence[str]) -> list[int]:
+    return [tag for name in names if (tag := tag_for_keyword(name)) is not None]
+
+
+_HEADER_TAGS, _PIXEL_TAGS = _tags(_NAMES), _tags(_PIXEL_NAMES)
 
 
 def recognises(head: bytes) -> bool:
@@ -68,325 +81,128 @@ def recognises(head: bytes) -> bool:
     group, element = head[:2], head[2:4]
     if group in {b"\x02\0", b"\x08\0"}:
         length = int.from_bytes(head[4:8], "little")
-        return element < b"\xff" and (head[4:6] in _VRS or (0 < length < 256 and head[3] == 0))
-    return group == b"\0\x08" and head[4:6] in _VRS  # big endian
+        is_vr = head[4:6] in parsing.VRS
+        return element < b"\xff" and (is_vr or (0 < length < 256 and head[3] == 0))
+    return group == b"\0\x08" and head[4:6] in parsing.VRS  # big endian
 
 
-def read_header(path: Path) -> Header:
-    """See `_contract.py`."""
-    dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=_TAGS)
-    _check_object(dataset)
-    _check_image(dataset)
-    syntax = _transfer_syntax(dataset)
-    modality = vocabulary.word(_text(dataset, "Modality"), vocabulary.MODALITIES)
-    plane = _plane(dataset)
-    lut = _lut(dataset)
-    bits, signed = _bits(dataset)
-    unit = _unit(dataset, modality)
-    slope, intercept = (1.0, 0.0) if lut is not None else _rescale(dataset)
-    return Header(
-        reader="dicom",
-        rows=int(dataset.Rows),
-        columns=int(dataset.Columns),
-        frames=(
-            Frame(
-                plane=plane,
-                slope=slope,
-                intercept=intercept,
-                instance=_integer(dataset, "InstanceNumber"),
-                phase=_phase(dataset),
-            ),
-        ),
-        bits=bits if lut is None else _lut_bits(lut),
-        signed=signed and lut is None,
-        inverted=dataset.PhotometricInterpretation == "MONOCHROME1" and unit == "arbitrary",
-        padding=_padding(dataset, signed=signed) if lut is None else None,
-        unit=unit,
-        spacing=_spacing(dataset),
-        thickness=_positive(dataset, "SpacingBetweenSlices")
-        or _positive(dataset, "SliceThickness"),
-        identity=_identity(dataset),
-        facts=_facts(dataset, modality, syntax),
-        kind=_kind(dataset, modality),
-        flags=_flags(dataset, modality, has_plane=plane is not None),
-    )
+def read_header(path: Path, how: Reading = PLAIN) -> Header:
+    """See `_contract.py`; the slices of a mosaic are frames."""
+    with streams.opened(path) as stream:
+        parsed = parsing.parse(stream, _HEADER_TAGS)
+        _check_object(parsed)
+        layout = layouts.layout(parsed)
+        codecs.plugin(parsed.syntax, layout.stored)
+        layouts.check_length(parsed, layout)
+        header = _scaled(_header(parsed, layout), parsed.dataset, layout, how)
+        if not _is_mosaic(parsed.dataset, layout):
+            return header
+        shape, plane = (layout.rows, layout.columns), header.frames[0].plane
+        return _cut_up(header, mosaic.look(stream, shape, parsed.dataset, plane))
 
 
-def read_pixels(path: Path, header: Header) -> NDArray[Any]:
-    """See `_contract.py`; a Modality LUT sequence has been applied."""
-    dataset = pydicom.dcmread(path, force=True)
-    dataset.file_meta.TransferSyntaxUID = _transfer_syntax(dataset)
-    _check_length(dataset)
-    pixels = pixel_array(dataset, allow_excess_frames=False)
-    if pixels.ndim == 3 and pixels.shape[-1] == 3:
-        pixels = _gray(pixels)
-    if _lut(dataset) is not None:
-        pixels = apply_modality_lut(pixels, dataset)
-    return np.asarray(pixels).reshape(1, header.rows, header.columns)
+def read_pixels(path: Path, header: Header, how: Reading = PLAIN) -> NDArray[Any]:
+    """See `_contract.py`; a palette or Modality LUT has been applied, and a mosaic cut up."""
+    with streams.opened(path) as stream:
+        parsed = parsing.parse(stream, _PIXEL_TAGS)
+        layout = layouts.layout(parsed)
+        pixels = pixel_data.decode(parsed, layout, how.colour)
+    if _is_mosaic(parsed.dataset, layout):
+        return mosaic.untiled(pixels[0], len(header.frames), header.rows, header.columns)
+    return pixels
 
 
-def _check_object(dataset: Dataset) -> None:
+def _is_mosaic(dataset: Dataset, layout: Layout) -> bool:
+    return layout.n_frames == 1 and "MOSAIC" in words(dataset, "ImageType")
+
+
+def _check_object(parsed: Parsed) -> None:
     """Reject what is no image of a patient."""
-    sop_class = _text(dataset, "SOPClassUID") or str(
-        dataset.file_meta.get("MediaStorageSOPClassUID", "")
-    )
+    dataset, sop_class = parsed.dataset, parsed.sop_class
     if "DirectoryRecordSequence" in dataset:
         raise RejectedFile(Code.SKIPPED_DICOMDIR)
     for prefix, code in _SKIPPED_CLASSES:
         if sop_class.startswith(prefix):
             raise RejectedFile(code)
-    if not sop_class and "Rows" not in dataset:
+    if not sop_class and (parsed.is_bare or "Rows" not in dataset):
         raise RejectedFile(Code.BAD_HEADER)
     if "Rows" not in dataset or "Columns" not in dataset:
-        known = UID(sop_class).name != sop_class
-        raise RejectedFile(Code.SKIPPED_NO_PIXELS if known else Code.BAD_HEADER)
-    modality = vocabulary.word(_text(dataset, "Modality"), vocabulary.MODALITIES)
-    is_capture = sop_class == _SECONDARY_CAPTURE or sop_class.startswith(f"{_SECONDARY_CAPTURE}.")
-    if is_capture and modality in _NOT_A_SCANNER:
-        raise RejectedFile(Code.SKIPPED_SECONDARY_CAPTURE)
-
-
-def _check_image(dataset: Dataset) -> None:
-    """Reject images that are not one gray picture."""
-    if _text(dataset, "BurnedInAnnotation").upper() == "YES":
-        raise RejectedFile(Code.BURNED_IN)
-    if (_integer(dataset, "NumberOfFrames") or 1) > 1:
+        raise RejectedFile(_without_pixels(sop_class))
+    if "TotalPixelMatrixRows" in dataset:  # frames are tiles of a slide
         raise RejectedFile(Code.MULTI_FRAME)
-    if "MOSAIC" in _words(dataset, "ImageType"):
-        raise RejectedFile(Code.MOSAIC)
-    photometric = _text(dataset, "PhotometricInterpretation")
-    if photometric not in _GRAY | _COLOUR:
-        raise RejectedFile(Code.COLOUR if photometric else Code.BAD_HEADER)
-    if int(dataset.Rows) < 1 or int(dataset.Columns) < 1:
-        raise RejectedFile(Code.BAD_HEADER)
-    if int(dataset.get("BitsAllocated") or 0) not in {8, 16, 32}:
+
+
+def _without_pixels(sop_class: str) -> Code:
+    """Return what a file without rows and columns is: no image, or an image that is damaged."""
+    name = UID(sop_class).name
+    is_other = name != sop_class and "Image Storage" not in name
+    is_known = is_other or sop_class.startswith(_MAKERS)
+    return Code.SKIPPED_NO_PIXELS if is_known else Code.BAD_HEADER
+
+
+def _header(parsed: Parsed, layout: Layout) -> Header:
+    """Return the header of a file as if its pixels came as they are stored."""
+    dataset = parsed.dataset
+    frames = framing.frames(dataset, layout)
+    settings = framing.settings(dataset)
+    has_plane = frames[0].plane is not None
+    tags = facts.role_tags(parsed, has_plane=has_plane)
+    found = roles.of(tags)
+    unit = facts.unit(dataset, text(settings, "RescaleType"))
+    return Header(
+        reader="dicom",
+        rows=layout.rows,
+        columns=layout.columns,
+        frames=frames,
+        bits=None if layout.is_float else layout.stored,
+        signed=layout.is_signed and not layout.is_float,
+        inverted=layout.photometric == "MONOCHROME1" and unit == "arbitrary",
+        unit=unit,
+        spacing=framing.spacing(settings) or framing.spacing(dataset),
+        thickness=positive(settings, "SpacingBetweenSlices")
+        or positive(settings, "SliceThickness"),
+        identity=facts.identity(dataset),
+        facts=facts.facts(parsed, settings, framing.b_value(frames)),
+        kind=facts.kind(dataset, has_plane=has_plane),
+        roles=found,
+        flags=facts.flags(dataset, tags, found),
+    )
+
+
+def _scaled(header: Header, dataset: Dataset, layout: Layout, how: Reading) -> Header:
+    """Return the header of the pixels as they are read."""
+    if layout.is_coloured:
+        return _coloured(header, dataset, layout, how)
+    lut = pixel_data.lut(dataset)
+    if lut is not None:
+        frames = tuple(replace(frame, slope=1.0, intercept=0.0) for frame in header.frames)
+        return replace(header, frames=frames, bits=pixel_data.lut_bits(lut), signed=False)
+    if layout.is_float and header.inverted:
         raise RejectedFile(Code.UNSUPPORTED_PIXELS)
+    padding = facts.padding(dataset, is_signed=layout.is_signed)
+    return header if layout.is_float else replace(header, padding=padding)
 
 
-def _transfer_syntax(dataset: Dataset) -> UID:
-    """Return the transfer syntax; NO_DECODER where no installed library reads it."""
-    named = dataset.file_meta.get("TransferSyntaxUID")
-    if named is None:
-        implicit, little = dataset.original_encoding
-        if implicit:
-            return ImplicitVRLittleEndian
-        return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-    try:
-        available = get_decoder(UID(named)).is_available
-    except NotImplementedError:
-        available = False
-    is_deep_jpeg = named == JPEGExtended12Bit and int(dataset.get("BitsAllocated") or 0) > 8
-    if not available or is_deep_jpeg:  # Pillow reads JPEG of 8 bits only
-        raise RejectedFile(Code.NO_DECODER)
-    return UID(named)
+def _coloured(header: Header, dataset: Dataset, layout: Layout, how: Reading) -> Header:
+    bits = palette.bits(dataset) if layout.is_palette else layout.stored
+    if how.colour != "keep":
+        return replace(header, bits=bits, signed=False)
+    if not layout.is_palette and layout.allocated > 8:
+        raise RejectedFile(Code.UNSUPPORTED_PIXELS)
+    return replace(header, bits=8, signed=False, channels=3)
 
 
-def _check_length(dataset: Dataset) -> None:
-    """Reject pixels that are absent, or shorter than Rows x Columns asks for."""
-    if "PixelData" not in dataset:
-        raise RejectedFile(Code.TRUNCATED)
-    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        return
-    samples = int(dataset.get("SamplesPerPixel") or 1)
-    expected = dataset.Rows * dataset.Columns * samples * dataset.BitsAllocated // 8
-    if dataset.PhotometricInterpretation == "YBR_FULL_422":
-        expected = expected * 2 // 3
-    if len(dataset.PixelData) < expected:
-        raise RejectedFile(Code.TRUNCATED)
-
-
-def _gray(pixels: NDArray[Any]) -> NDArray[Any]:
-    if not (
-        np.array_equal(pixels[..., 0], pixels[..., 1])
-        and np.array_equal(pixels[..., 0], pixels[..., 2])
-    ):
-        raise RejectedFile(Code.COLOUR)
-    return pixels[..., 0]
-
-
-def _bits(dataset: Dataset) -> tuple[int, bool]:
-    allocated = int(dataset.BitsAllocated)
-    stored = _integer(dataset, "BitsStored") or allocated
-    return min(stored, allocated), _integer(dataset, "PixelRepresentation") == 1
-
-
-def _lut(dataset: Dataset) -> Dataset | None:
-    sequence = dataset.get("ModalityLUTSequence")
-    return sequence[0] if sequence else None
-
-
-def _lut_bits(lut: Dataset) -> int:
-    bits = int(lut.LUTDescriptor[2])
-    return bits if 0 < bits <= 16 else 16
-
-
-def _rescale(dataset: Dataset) -> tuple[float, float]:
-    """Return slope and intercept; one that is given while the other is not still counts."""
-    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
-    values = (
-        1.0 if slope in {None, ""} else float(slope),
-        0.0 if intercept in {None, ""} else float(intercept),
+def _cut_up(header: Header, mosaic: Mosaic) -> Header:
+    whole = header.frames[0]
+    planes = mosaic.planes or (None,) * mosaic.n_slices
+    frames = tuple(
+        Frame(
+            plane=plane,
+            slope=whole.slope,
+            intercept=whole.intercept,
+            instance=whole.instance if plane else number,
+            phase=whole.phase,
+        )
+        for number, plane in enumerate(planes, start=1)
     )
-    if not all(math.isfinite(value) for value in values) or values[0] == 0:
-        raise RejectedFile(Code.BAD_HEADER)
-    return values
-
-
-def _unit(dataset: Dataset, modality: str | None) -> Unit:
-    if modality == "CT":
-        return "HU"
-    return "BQML" if _text(dataset, "Units") == "BQML" else "arbitrary"
-
-
-def _padding(dataset: Dataset, *, signed: bool) -> tuple[int, int] | None:
-    first = _integer(dataset, "PixelPaddingValue")
-    if first is None:
-        return None
-    second = _integer(dataset, "PixelPaddingRangeLimit")
-    ends = (first, first if second is None else second)
-    if signed:  # often written as unsigned: 63536 means -2000
-        ends = tuple(value - 65536 if value >= 32768 else value for value in ends)  # type: ignore[assignment]
-    return min(ends), max(ends)
-
-
-def _plane(dataset: Dataset) -> Plane | None:
-    origin = _numbers(dataset, "ImagePositionPatient", 3)
-    directions = _numbers(dataset, "ImageOrientationPatient", 6)
-    spacing = _numbers(dataset, "PixelSpacing", 2)
-    if origin is None or directions is None or spacing is None or min(spacing) <= 0:
-        return None
-    along_row, along_column = np.array(directions[:3]), np.array(directions[3:])
-    lengths = np.linalg.norm(along_row), np.linalg.norm(along_column)
-    if min(lengths) < 0.9 or abs(float(along_row @ along_column)) > 0.01:
-        return None
-    return Plane(
-        triple(lps_to_ras(origin)),
-        triple(lps_to_ras(along_row / lengths[0] * spacing[1])),
-        triple(lps_to_ras(along_column / lengths[1] * spacing[0])),
-    )
-
-
-def _spacing(dataset: Dataset) -> tuple[float, float] | None:
-    for name in ("PixelSpacing", "ImagerPixelSpacing"):
-        values = _numbers(dataset, name, 2)
-        if values is not None and min(values) > 0:
-            return values[0], values[1]
-    return None
-
-
-def _phase(dataset: Dataset) -> tuple[float, ...]:
-    names = ("TemporalPositionIdentifier", "DiffusionBValue", "AcquisitionNumber", "TriggerTime")
-    values = (_number(dataset, name) for name in names)
-    return tuple(-1.0 if value is None else value for value in values)
-
-
-def _kind(dataset: Dataset, modality: str | None) -> tuple[str, ...]:
-    image_type = _words(dataset, "ImageType")
-    echo = _number(dataset, "EchoNumbers")
-    return (
-        str(modality),
-        "localizer" if {"LOCALIZER", "SCOUT"} & set(image_type) else "",
-        next((word for word in image_type[2:] if word in {"M", "P", "R", "I"}), ""),
-        "" if echo is None else f"{echo:g}",
-    )
-
-
-def _flags(dataset: Dataset, modality: str | None, *, has_plane: bool) -> tuple[str, ...]:
-    flags = []
-    image_type = _words(dataset, "ImageType")
-    if {"LOCALIZER", "SCOUT"} & set(image_type):
-        flags.append("localizer")
-    if image_type[:1] == ("DERIVED",):
-        flags.append("derived")
-    if _text(dataset, "SOPClassUID").startswith(_SECONDARY_CAPTURE):
-        flags.append("secondary_capture")
-    if modality == "CT" and "RescaleIntercept" not in dataset and _lut(dataset) is None:
-        flags.append("no_rescale")
-    if not has_plane and "PixelSpacing" not in dataset and "ImagerPixelSpacing" in dataset:
-        flags.append("detector_spacing")
-    return tuple(flags)
-
-
-def _identity(dataset: Dataset) -> Identity:
-    dates = (_text(dataset, name) for name in ("StudyDate", "SeriesDate", "AcquisitionDate"))
-    return Identity(
-        patient=_text(dataset, "PatientID"),
-        issuer=_text(dataset, "IssuerOfPatientID"),
-        institution=_text(dataset, "InstitutionName"),
-        study=_text(dataset, "StudyInstanceUID"),
-        series=_text(dataset, "SeriesInstanceUID"),
-        image=_text(dataset, "SOPInstanceUID"),
-        date=next((text for text in dates if vocabulary.parse_date(text)), ""),
-    )
-
-
-def _facts(dataset: Dataset, modality: str | None, syntax: UID) -> Facts:
-    side = _text(dataset, "ImageLaterality") or _text(dataset, "Laterality")
-    age = vocabulary.age_band(_text(dataset, "PatientAge")) or vocabulary.age_band_between(
-        _text(dataset, "PatientBirthDate"), _text(dataset, "StudyDate")
-    )
-    return Facts(
-        modality=modality,
-        body_part=vocabulary.word(_text(dataset, "BodyPartExamined"), vocabulary.BODY_PARTS),
-        view=vocabulary.word(_text(dataset, "ViewPosition"), vocabulary.VIEWS),
-        laterality=vocabulary.word(side, vocabulary.LATERALITIES),
-        manufacturer=vocabulary.manufacturer(_text(dataset, "Manufacturer")),
-        model=vocabulary.model(_text(dataset, "ManufacturerModelName")),
-        kvp=_positive(dataset, "KVP"),
-        te_ms=_positive(dataset, "EchoTime"),
-        tr_ms=_positive(dataset, "RepetitionTime"),
-        b_value=_number(dataset, "DiffusionBValue"),
-        age_band=age,
-        sex=vocabulary.word(_text(dataset, "PatientSex"), vocabulary.SEXES),
-        lossy=_is_lossy(_text(dataset, "LossyImageCompression"), syntax),
-        transfer_syntax=str(syntax),  # one of the standard's, or there would be no decoder
-    )
-
-
-def _is_lossy(told: str, syntax: UID) -> bool:
-    if told == "01" or syntax in _ALWAYS_LOSSY:
-        return True
-    return syntax in _MAYBE_LOSSY and told != "00"
-
-
-def _described(read: Callable[[], Any]) -> Any:  # noqa: ANN401 - pydicom values are untyped
-    """Return a descriptive value, or None where its text is malformed."""
-    try:
-        return read()
-    except (ValueError, TypeError, OverflowError, AttributeError, NotImplementedError):
-        return None
-
-
-def _text(dataset: Dataset, name: str) -> str:
-    value = _described(lambda: dataset.get(name))
-    return "" if value is None else str(value).strip(" \0")
-
-
-def _words(dataset: Dataset, name: str) -> tuple[str, ...]:
-    value = _described(lambda: dataset.get(name))
-    if value is None:
-        return ()
-    parts = [value] if isinstance(value, str) else list(value)
-    return tuple(str(part).strip().upper() for part in parts)
-
-
-def _number(dataset: Dataset, name: str) -> float | None:
-    value = _described(lambda: float(dataset.get(name)))
-    return float(value) if value is not None and math.isfinite(value) else None
-
-
-def _positive(dataset: Dataset, name: str) -> float | None:
-    value = _number(dataset, name)
-    return value if value is not None and value > 0 else None
-
-
-def _integer(dataset: Dataset, name: str) -> int | None:
-    value = _described(lambda: int(dataset.get(name)))
-    return None if value is None else int(value)
-
-
-def _numbers(dataset: Dataset, name: str, count: int) -> tuple[float, ...] | None:
-    values = _described(lambda: tuple(float(part) for part in dataset.get(name)))
-    if values is None or len(values) != count or not all(map(math.isfinite, values)):
-        return None
-    return tuple(values)
+    return replace(header, rows=mosaic.rows, columns=mosaic.columns, frames=frames)

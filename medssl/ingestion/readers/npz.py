@@ -1,30 +1,31 @@
 """NumPy archives as MedMNIST lays them out (Yang et al., 2023): arrays named by split.
 
-`train_images`, `val_images`, `test_images` of shape (N, H, W), or (N, H, W, 3) with equal channels,
-uint8 or uint16; beside each `…_labels` of shape (N, k), whole numbers. Every image stands alone.
-Other arrays may mean anything, so a file without these names is rejected. Nothing is unpickled, and
-what an array claims to hold is checked before any memory is taken for it.
+`train_images`, `val_images`, `test_images` of shape (N, H, W) or (N, H, W, 3), uint8 or uint16;
+beside each `…_labels` of shape (N, k), whole numbers. Every image stands alone. Other arrays may
+mean anything, so a file without these names is rejected. Nothing is unpickled, and what an array
+claims to hold is checked before any memory is taken for it.
 """
 
+import io
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medssl.ingestion import claims, colour, streams
 from medssl.ingestion.codes import Code, RejectedFile
-from medssl.ingestion.header import MAX_PIXELS, Facts, Frame, Header, Member
+from medssl.ingestion.header import MAX_PIXELS, PLAIN, Facts, Frame, Header, Member, Reading
 
 SPLITS = ("train", "val", "test")
 _ZIP = b"PK\x03\x04"
 _SUFFIX = b".npy"
 _DTYPES = frozenset({"uint8", "uint16"})
-_CHANNELS = 3
 _MAX_IMAGES = 2**20  # each becomes rows of several tables
 _MAX_LABELS = 2**24
 _BLOCK = 2**20  # bytes read at a time
@@ -46,35 +47,40 @@ def recognises(head: bytes) -> bool:
     return head.startswith(_ZIP) and head[30:end].endswith(_SUFFIX)
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, how: Reading = PLAIN) -> Header:
     """See `_contract.py`."""
-    with zipfile.ZipFile(path) as archive:
+    with streams.opened(path) as stream, zipfile.ZipFile(cast("IO[bytes]", stream)) as archive:
         images = _images(archive)
         if not images:
             raise RejectedFile(Code.ARRAY_LAYOUT)
-        _check(list(images.values()))
+        _check(list(images.values()), how)
+        n_bytes = sum(prod(array.shape) * array.dtype.itemsize for array in images.values())
+        claims.check(n_bytes, stream.seek(0, io.SEEK_END))
         members = [
             member
             for split, array in images.items()
             for member in _members(archive, split, array.shape[0])
         ]
     first = next(iter(images.values()))
+    is_kept = how.colour == "keep" and first.shape[3:] == (colour.CHANNELS,)
     return Header(
         reader="npz",
         rows=first.shape[1],
         columns=first.shape[2],
         frames=(Frame(),) * len(members),
+        channels=colour.CHANNELS if is_kept else 1,
         bits=first.dtype.itemsize * 8,
         facts=Facts(transfer_syntax="npz"),
         members=tuple(members),
     )
 
 
-def read_pixels(path: Path, header: Header) -> NDArray[Any]:
+def read_pixels(path: Path, header: Header, how: Reading = PLAIN) -> NDArray[Any]:
     """See `_contract.py`."""
     del header
-    with zipfile.ZipFile(path) as archive:
-        return np.concatenate([_gray(_values(archive, a)) for a in _images(archive).values()])
+    with streams.opened(path) as stream, zipfile.ZipFile(cast("IO[bytes]", stream)) as archive:
+        arrays = [_values(archive, array) for array in _images(archive).values()]
+        return np.concatenate([_settled(array, how) for array in arrays])
 
 
 def _images(archive: zipfile.ZipFile) -> dict[str, _Array]:
@@ -82,16 +88,20 @@ def _images(archive: zipfile.ZipFile) -> dict[str, _Array]:
     return {split: array for split, array in found.items() if array is not None}
 
 
-def _check(arrays: list[_Array]) -> None:
-    """Reject what is no stack of gray images of one size, or more of it than fits."""
+def _check(arrays: list[_Array], how: Reading) -> None:
+    """Reject what is no stack of images of one size, or more of it than fits."""
     if any(len(array.shape) not in {3, 4} for array in arrays):
         raise RejectedFile(Code.ARRAY_LAYOUT)
-    if any(array.shape[3:] not in {(), (1,), (_CHANNELS,)} for array in arrays):  # volumes, too
+    if any(
+        array.shape[3:] not in {(), (1,), (colour.CHANNELS,)} for array in arrays
+    ):  # volumes, too
         raise RejectedFile(Code.ARRAY_LAYOUT)
     if len({(array.shape[1:], array.dtype) for array in arrays}) > 1:
         raise RejectedFile(Code.ARRAY_LAYOUT)
     if arrays[0].dtype.name not in _DTYPES:
         raise RejectedFile(Code.UNSUPPORTED_PIXELS)
+    if how.colour == "keep" and arrays[0].shape[3:] == (colour.CHANNELS,):
+        colour.check_kept(arrays[0].dtype)
     if any(0 in array.shape for array in arrays):
         raise RejectedFile(Code.BAD_HEADER)
     n_images = sum(array.shape[0] for array in arrays)
@@ -157,21 +167,17 @@ def _opened(
 ) -> Iterator[tuple[IO[bytes], tuple[int, ...], bool, np.dtype[Any]]]:
     """Yield an array's stream behind its header, and what the header says."""
     with archive.open(member) as stream:
-        version = np.lib.format.read_magic(stream)
-        if version == (1, 0):
-            read = np.lib.format.read_array_header_1_0
-        elif version == (2, 0):
-            read = np.lib.format.read_array_header_2_0
-        else:
+        # Later versions are for structures, and let a header be of any length.
+        if np.lib.format.read_magic(stream) != (1, 0):
             raise RejectedFile(Code.ARRAY_LAYOUT)
-        shape, is_fortran, dtype = read(stream)
+        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
         yield stream, shape, is_fortran, dtype
 
 
-def _gray(images: NDArray[Any]) -> NDArray[Any]:
-    """Return images (N, H, W); those of three channels only where the channels are equal."""
+def _settled(images: NDArray[Any], how: Reading) -> NDArray[Any]:
+    """Return images (N, H, W), or (N, H, W, 3) where colour is kept."""
     if images.ndim == 3:
         return images
-    if not (images == images[..., :1]).all():
-        raise RejectedFile(Code.COLOUR)
-    return np.ascontiguousarray(images[..., 0])
+    if images.shape[-1] == 1:
+        return images[..., 0]
+    return colour.settled(images, how.colour)

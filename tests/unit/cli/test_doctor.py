@@ -8,7 +8,7 @@ from importlib import metadata
 
 import pytest
 
-from medssl.cli import doctor
+from medssl.cli import canary, doctor
 from medssl.ingestion import codes, identity
 
 
@@ -99,8 +99,9 @@ def test_the_extras_of_users_are_listed(cli, repository, monkeypatch):
 def test_the_lines_that_help_name_extras_that_exist(repository):
     extras = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
     lines = [*doctor._OPTIONAL.values(), *codes.FIXES.values()]
-    named = re.findall(r"medssl\[([\w-]+)\]", " ".join(lines))
-    assert len(named) == len(lines)
+    installs = [line for line in lines if "pip install" in line]
+    named = re.findall(r"medssl\[([\w-]+)\]", " ".join(installs))
+    assert len(named) == len(installs) > 1
     assert set(named) <= set(extras["optional-dependencies"])
 
 
@@ -162,3 +163,68 @@ def test_the_key_is_found_and_a_key_others_may_read_is_told(cli):
     path.chmod(0o600)
     path.write_bytes(b"short")
     assert "the institution's key" in facts(cli)["key"]
+
+
+def test_the_canary_refuses_a_used_folder(cli, tmp_path):
+    (tmp_path / "note").write_text("")
+    code, out, err = cli("doctor", "--phi-canary", tmp_path)
+    assert (code, out) == (2, "")
+    assert "the folder is not empty" in err
+
+
+@pytest.fixture
+def canary_says(cli, tmp_path, monkeypatch):
+    """Run the canary with one cheap command, after which the folder is changed."""
+
+    def run(change, *words):
+        def steps(planted, out):
+            yield canary.Step("list", ("list", "methods"))
+            change(planted, out)
+
+        monkeypatch.setattr(canary, "_steps", steps)
+        code, out, _ = cli("doctor", "--phi-canary", tmp_path / "new", *words)
+        return code, out
+
+    return run
+
+
+def test_a_canary_that_finds_nothing_in_private_proves_nothing(canary_says):
+    code, out = canary_says(lambda *_: None)
+    assert code == 1
+    assert "problem      no private/ folder, or no key, was made" in out
+    assert "so the search proves nothing" in out
+    assert out.splitlines()[-1].split(maxsplit=1) == ["verdict", "not shown: see the problems"]
+
+
+def test_leaks_open_doors_and_other_exits_are_told(canary_says, monkeypatch):
+    def leak(planted, out):
+        private, key = out / "archive" / "private", out.parent / "key" / "medssl"
+        for folder in (private, key):
+            folder.mkdir(parents=True, mode=0o755)
+        (private / "paths.txt").write_text(planted.source.name)
+        (key / "site.key").write_bytes(bytes(range(32)))
+        (out / "archive" / "archive.json").write_text(planted.source.name)
+        (out / "archive" / "env.json").write_bytes(bytes(range(32)))
+
+    before = canary._run
+    monkeypatch.setattr(canary, "_run", lambda *words: before(*words) + 3)
+    code, out = canary_says(leak, "--json")
+    found = json.loads(out)
+    assert code == 1
+    assert (found["schema"], found["command"]) == ("medssl.result/1", "doctor")
+    assert found["leaks"] == [
+        {"planted": planted, "found": f"out/archive/{name}", "layer": "as it is"}
+        for planted, name in (
+            ("the name of the source folder", "archive.json"),
+            ("the institution's key", "env.json"),
+        )
+    ]
+    assert found["verdict"].startswith("2 leaks")
+    assert found["found_in_private"] == 1
+    assert {text.partition(" has mode ")[0] for text in found["problems"]} == {
+        "list ended in exit 3: see said/00-list.err",
+        "out/archive/private",
+        "out/archive/private/paths.txt",
+        "key/medssl",
+        "key/medssl/site.key",
+    }

@@ -180,26 +180,40 @@ CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
         (Code.SKIPPED_RADIOTHERAPY, True, {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.481.2"}),
         (Code.SKIPPED_DOCUMENT, False, {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.104.1"}),
         (Code.SKIPPED_NO_PIXELS, False, {"SOPClassUID": ECG}),
-        (Code.SKIPPED_SECONDARY_CAPTURE, True, {"SOPClassUID": CAPTURE, "Modality": "OT"}),
         (Code.BAD_HEADER, False, {"SOPClassUID": "1.2.3.4.5.6"}),
+        (Code.BAD_HEADER, False, {}),  # an image without rows and columns is damaged
         (Code.BAD_HEADER, True, {"RescaleSlope": 0}),
         (Code.BAD_HEADER, True, {"Rows": 0}),
         (Code.TOO_LARGE, True, {"Rows": 65000, "Columns": 65000}),
-        (Code.BURNED_IN, True, {"BurnedInAnnotation": "YES"}),
-        (Code.MULTI_FRAME, True, {"NumberOfFrames": 2}),
         (Code.MOSAIC, True, {"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}),
-        (Code.COLOUR, True, {"PhotometricInterpretation": "PALETTE COLOR"}),
-        (Code.UNSUPPORTED_PIXELS, True, {"BitsAllocated": 1}),
     ],
 )
-def test_what_is_no_gray_image_is_rejected_by_its_header(write_dicom, code, has_pixels, tags):
+def test_what_is_no_image_is_rejected_by_its_header(write_dicom, code, has_pixels, tags):
     path = write_dicom("a", PIXELS if has_pixels else None, **tags)
     assert sniff.read_header(path) is code
 
 
 def test_a_capture_of_a_modality_is_an_image(write_dicom):
     header = dicom.read_header(write_dicom("a", PIXELS, SOPClassUID=CAPTURE, Modality="CR"))
-    assert "secondary_capture" in header.flags
+    assert header.roles == ()
+    assert {"secondary_capture", "burned_in_risk"} <= {*header.flags}
+
+
+@pytest.mark.parametrize(
+    ("role", "tags"),
+    [
+        ("secondary_capture", {"SOPClassUID": CAPTURE, "Modality": "OT"}),
+        ("burned_in", {"BurnedInAnnotation": "YES"}),
+        ("localizer", {"Modality": "CT", "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}),
+        ("reformat", {"Modality": "MR", "ImageType": ["DERIVED", "SECONDARY", "MPR", "CSA MPR"]}),
+        ("dose_report", {"Modality": "CT", "SeriesDescription": "Dose Report"}),
+        ("screen_capture", {"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}),
+    ],
+)
+def test_the_role_of_an_image_is_told_and_rejects_nothing_here(write_dicom, role, tags):
+    header = dicom.read_header(write_dicom("a", PIXELS, **tags))
+    assert header.roles == (role,)
+    assert not any("Dose" in flag for flag in header.flags)
 
 
 @pytest.mark.parametrize("syntax", [JPEGLosslessSV1, JPEGExtended12Bit])

@@ -1,10 +1,15 @@
+import io
 import os
+import stat
+import struct
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from medssl.foundation.errors import DataError, UsageError
-from medssl.ingestion import discover
+from medssl.ingestion import discover, zips
 from medssl.ingestion.codes import Code
 
 
@@ -92,3 +97,173 @@ def test_a_source_that_cannot_be_listed_is_named_as_the_user_did(tree, closed, m
     monkeypatch.chdir(tree.parent)
     with pytest.raises(DataError, match=r"^tree: the folder cannot be listed"):
         discover.walk([Path("tree")])
+
+
+@pytest.fixture
+def deep(tmp_path, monkeypatch):
+    """A file below more folders than Python may call functions."""
+    monkeypatch.chdir(tmp_path)
+    depth = sys.getrecursionlimit() + 100
+    for _ in range(depth):
+        Path("d").mkdir()
+        os.chdir("d")
+    Path("file").write_bytes(b"x")
+    yield tmp_path
+    Path("file").unlink()
+    for _ in range(depth):  # nor can a recursive function delete them
+        os.chdir("..")
+        Path("d").rmdir()
+
+
+def test_a_tree_deeper_than_the_stack_of_python_is_walked(deep):
+    assert [file.path.name for file in discover.walk([deep])] == ["file"]
+
+
+def bundle(path, members, method=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def listed(root):
+    return {file.relative: file.code for file in discover.walk([root])}
+
+
+def test_a_zip_is_a_folder_whatever_it_is_called(tmp_path):
+    (tmp_path / "a").mkdir()
+    bundle(tmp_path / "a" / "case.dcm", {"s/2": b"2", "s/": b"", "s/10": b"10", "empty/": b""})
+    found = discover.walk([tmp_path])
+    assert names(found) == [(0, "a/case.dcm/s/10"), (0, "a/case.dcm/s/2")]
+    assert found[0].path == tmp_path / "a" / "case.dcm" / "s" / "10"
+    assert names(discover.walk([tmp_path / "a" / "case.dcm"]))[0] == (0, "case.dcm/s/10")
+
+
+@pytest.mark.parametrize("name", ["Smith J.zip", "Smith J.ZIP", "Smith J"])
+def test_the_folder_of_a_member_is_the_same_as_if_it_were_unpacked(tmp_path, name):
+    bundle(tmp_path / name, {"ct/1.dcm": b"1", "2.dcm": b"2"})
+    parents = {file.path.name: file.parent for file in discover.walk([tmp_path])}
+    assert parents == {"1.dcm": "ct", "2.dcm": "Smith J"}
+
+
+def test_no_name_leads_out_of_the_zip_and_none_is_lost(tmp_path):
+    evil = ["../../etc/x", "/abs/x", "C:\\win\\x", "a/./b", "..", "x" * 3000 + "/z", "nul\0name"]
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in evil:
+            archive.writestr(zipfile.ZipInfo(name), b"1")
+    found = [file.relative.removeprefix("a.zip/") for file in discover.walk([tmp_path])]
+    assert sorted(found) == sorted(
+        ["etc/x", "abs/x", "win/x", "a/b", "unnamed", "x" * 998 + "/z", "nul"]
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_name_that_is_taken_gets_a_number(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("x/a.dcm", "x/a.dcm", "x/a~2.dcm", "x//a.dcm", "x"):
+            archive.writestr(name, name)
+    assert set(listed(tmp_path)) == {
+        "a.zip/x/a.dcm", "a.zip/x/a~2.dcm", "a.zip/x/a~2~2.dcm", "a.zip/x/a~3.dcm", "a.zip/x",
+    }  # fmt: skip
+
+
+def test_links_and_specials_in_a_zip_are_never_opened(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name, kind in (("link", stat.S_IFLNK), ("pipe", stat.S_IFIFO), ("file", stat.S_IFREG)):
+            info = zipfile.ZipInfo(name)
+            info.create_system, info.external_attr = 3, (kind | 0o644) << 16
+            archive.writestr(info, "/etc/passwd")
+    assert listed(tmp_path) == {
+        "a.zip/link": Code.SKIPPED_LINK, "a.zip/pipe": Code.SKIPPED_SPECIAL, "a.zip/file": None,
+    }  # fmt: skip
+
+
+def central(path, place, form, *values):
+    """Overwrite a field in the entries of the table of contents, one after the other."""
+    content = bytearray(path.read_bytes())
+    at = 0
+    for value in values:
+        at = content.index(b"PK\1\2", at) + 4
+        struct.pack_into(form, content, at - 4 + place, value)
+    path.write_bytes(content)
+
+
+def test_what_is_encrypted_is_told_for_each_or_for_all(tmp_path):
+    path = bundle(tmp_path / "a.zip", {"1": b"1", "2": b"2"})
+    central(path, 8, "<H", 1)
+    assert listed(tmp_path) == {"a.zip/1": Code.ENCRYPTED, "a.zip/2": None}
+    central(path, 8, "<H", 1, 0x41)
+    os.utime(path, (1, 1))
+    assert listed(tmp_path) == {"a.zip": Code.ENCRYPTED}
+
+
+def test_a_packing_that_is_not_read_is_told(tmp_path):
+    bundle(tmp_path / "a.zip", {"1": b"1"}, zipfile.ZIP_LZMA)
+    bundle(tmp_path / "b.zip", {"1": b"1", "2": b"2"})
+    central(tmp_path / "b.zip", 10, "<H", 9)  # deflate64
+    assert listed(tmp_path) == {
+        "a.zip": Code.UNSUPPORTED_FORMAT, "b.zip/1": Code.UNSUPPORTED_FORMAT, "b.zip/2": None,
+    }  # fmt: skip
+
+
+def test_an_empty_or_damaged_zip_is_one_file(tmp_path):
+    bundle(tmp_path / "empty.zip", {})
+    bundle(tmp_path / "folders.zip", {"a/": b"", "b/": b""})
+    whole = bundle(tmp_path / "whole.zip", {"a": bytes(999), "b": b""}).read_bytes()
+    (tmp_path / "cut.zip").write_bytes(whole[:-30])
+    (tmp_path / "start.zip").write_bytes(whole[:4])
+    assert listed(tmp_path) == {
+        "empty.zip": Code.EMPTY_FILE, "folders.zip": Code.EMPTY_FILE, "whole.zip/a": None,
+        "whole.zip/b": None, "cut.zip": Code.BAD_HEADER, "start.zip": Code.BAD_HEADER,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("first", ["[Content_Types].xml", "mimetype", "META-INF/MANIFEST.MF"])
+def test_office_documents_and_arrays_are_files(tmp_path, first):
+    bundle(tmp_path / "a.docx", {first: b"x", "word/document.xml": b"y"})
+    bundle(tmp_path / "a.npz", {"train_images.npy": b"x"})
+    assert listed(tmp_path) == {"a.docx": None, "a.npz": None}
+
+
+def test_members_that_overlap_are_a_bomb(tmp_path):
+    """Many entries that lead to the same bytes, as in the densest bombs known."""
+    once = bundle(tmp_path / "a.zip", {"1": bytes(2_000_000)}).read_bytes()
+    start, end = once.index(b"PK\1\2"), once.index(b"PK\5\6")
+    table = once[start:end] * 500
+    tail = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 500, 500, len(table), start, 0)
+    (tmp_path / "a.zip").write_bytes(once[:start] + table + tail)
+    assert listed(tmp_path) == {"a.zip": Code.BOMB}
+
+
+def test_a_member_that_packs_too_well_is_a_bomb_and_others_are_not(tmp_path):
+    path = bundle(tmp_path / "a.zip", {"bomb": b"1", "huge": b"2", "small": b"3"})
+    central(path, 24, "<I", 2**28 + 1, 2**28, 3)
+    assert listed(tmp_path) == {"a.zip/bomb": Code.BOMB, "a.zip/huge": None, "a.zip/small": None}
+
+
+def test_what_all_members_claim_together_is_bounded(tmp_path, monkeypatch):
+    path = bundle(tmp_path / "a.zip", {f"{n}": b"1" for n in range(9)})
+    central(path, 24, "<I", *[2**28] * 9)
+    assert set(listed(tmp_path).values()) == {None}
+    monkeypatch.setattr(zips, "MAX_TOTAL", 9 * 2**28 - 1)
+    os.utime(path, (1, 1))
+    assert listed(tmp_path) == {"a.zip": Code.BOMB}
+
+
+def test_more_members_than_anyone_has_are_not_listed(tmp_path, monkeypatch):
+    path = bundle(tmp_path / "a.zip", {f"{n}": b"" for n in range(40)})
+    monkeypatch.setattr(zips, "MAX_MEMBERS", 40)
+    assert len(listed(tmp_path)) == 40
+    monkeypatch.setattr(zips, "MAX_MEMBERS", 39)
+    os.utime(path, (1, 1))
+    assert listed(tmp_path) == {"a.zip": Code.BOMB}
+    monkeypatch.setattr(zips, "_MAX_TABLE", 39 * 46)
+    os.utime(path, (2, 2))
+    assert listed(tmp_path) == {"a.zip": Code.BOMB}
+
+
+def test_a_dicom_file_that_begins_like_a_zip_is_a_file(tmp_path):
+    packed = io.BytesIO()
+    zipfile.ZipFile(packed, "w").close()
+    (tmp_path / "a").write_bytes((b"PK\3\4" + bytes(124)) + b"DICM" + packed.getvalue())
+    assert listed(tmp_path) == {"a": None}

@@ -1,12 +1,14 @@
 import gzip
 import struct
+import zipfile
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from medssl.ingestion import sniff
+from medssl.ingestion import colour, sniff
 from medssl.ingestion.codes import Code, RejectedFile
+from medssl.ingestion.header import Header, Reading
 from medssl.ingestion.readers import nifti
 
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 1.5, 0, 20], [0, 0, -3, 30], [0, 0, 0, 1]])
@@ -116,11 +118,15 @@ def test_the_sform_goes_before_the_qform_and_one_is_needed(tmp_path):
     assert sniff.read_header(tmp_path / "none.nii") is Code.NO_ORIENTATION
 
 
+SERIES = np.random.default_rng(1).integers(0, 900, (2, 3, 4, 5)).astype(np.int16)
+IN_ORDER = SERIES.transpose(3, 2, 1, 0)  # volumes, slices, rows, columns
+
+
 @pytest.mark.parametrize(
-    ("shape", "code"), [((2, 3, 4, 1), None), ((2, 3), None), ((2, 3, 4, 2), Code.FOUR_D),
-                        ((2, 3, 4, 1, 3), Code.FOUR_D)]
+    ("shape", "code"), [((2, 3, 4, 1), None), ((2, 3), None), ((2, 3, 4, 1, 1, 1), None),
+                        ((2, 3, 4, 2), Code.FOUR_D), ((2, 3, 4, 1, 3), Code.FOUR_D)]
 )  # fmt: skip
-def test_only_a_fourth_axis_of_length_one_is_dropped(tmp_path, shape, code):
+def test_only_further_axes_of_length_one_are_dropped(tmp_path, shape, code):
     path = save(tmp_path / "a.nii", np.zeros(shape, dtype=np.int16))
     header = sniff.read_header(path)
     if code is not None:
@@ -129,13 +135,134 @@ def test_only_a_fourth_axis_of_length_one_is_dropped(tmp_path, shape, code):
         assert nifti.read_pixels(path, header).shape == (len(header.frames), 3, 2)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "code"), [(np.complex64, Code.UNSUPPORTED_PIXELS),
-                        (np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]), Code.COLOUR)]
-)  # fmt: skip
-def test_other_pixel_types_are_rejected(tmp_path, dtype, code):
-    path = save(tmp_path / "a.nii", np.zeros((2, 3, 4), dtype=dtype))
-    assert sniff.read_header(path) is code
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("further", [(5,), (1, 5)])
+def test_several_volumes_are_read_as_asked_for(tmp_path, name, further):
+    path = save(tmp_path / name, SERIES.reshape(2, 3, 4, *further))
+    shared = {"rows": 3, "columns": 2}
+    expected = {
+        "first": (IN_ORDER[0], 16), "mean": (IN_ORDER.mean(axis=0), None),
+        "split": (IN_ORDER.reshape(20, 3, 2), 16),
+    }  # fmt: skip
+    for four_d, (pixels, bits) in expected.items():
+        how = Reading(four_d=four_d)
+        header = sniff.read_header(path, how)
+        assert {key: getattr(header, key) for key in shared} == shared
+        assert (len(header.frames), header.bits) == (len(pixels), bits)
+        found = nifti.read_pixels(path, header, how)
+        assert found.dtype == (np.float32 if four_d == "mean" else np.int16)
+        assert np.allclose(found, pixels, rtol=1e-6)
+
+
+def test_volumes_apart_lie_in_the_same_place_at_another_time(tmp_path):
+    path = save(tmp_path / "a.nii", SERIES)
+    frames = sniff.read_header(path, Reading(four_d="split")).frames
+    assert [frame.phase for frame in frames] == [(float(n // 4),) for n in range(20)]
+    origins = [frame.plane.origin for frame in frames]
+    assert origins == origins[:4] * 5
+    assert len(set(origins)) == 4
+    single = sniff.read_header(save(tmp_path / "b.nii"), Reading(four_d="split"))
+    assert {frame.phase for frame in single.frames} == {()}
+
+
+def test_a_mean_of_scaled_volumes_is_the_mean_of_the_values(tmp_path):
+    image = nib.Nifti1Image(SERIES, AFFINE)
+    image.header.set_slope_inter(0.5, -3)
+    image.to_filename(tmp_path / "a.nii")
+    how = Reading(four_d="mean")
+    header = sniff.read_header(tmp_path / "a.nii", how)
+    stored = nifti.read_pixels(tmp_path / "a.nii", header, how)
+    real = stored * header.frames[0].slope + header.frames[0].intercept
+    expected = nib.load(tmp_path / "a.nii").get_fdata().mean(axis=-1).transpose(2, 1, 0)
+    assert np.allclose(real, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("four_d", ["first", "mean", "split"])
+def test_more_than_one_further_axis_is_never_read(tmp_path, four_d):
+    path = save(tmp_path / "a.nii", np.zeros((2, 3, 4, 2, 3), dtype=np.int16))
+    assert sniff.read_header(path, Reading(four_d=four_d)) is Code.FOUR_D
+
+
+def test_the_first_volume_needs_no_other(tmp_path):
+    path = save(tmp_path / "a.nii.gz", np.random.default_rng(0).random((20, 20, 20, 9)))
+    how = Reading(four_d="first")
+    header = sniff.read_header(path, how)
+    whole = nifti.read_pixels(path, header, how)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert np.array_equal(nifti.read_pixels(path, header, how), whole)
+
+
+def in_colour(names, shape=(2, 3, 4)):
+    rng = np.random.default_rng(2)
+    volume = np.zeros(shape, dtype=[(name, "u1") for name in names])
+    for name in names:
+        volume[name] = rng.integers(0, 256, shape)
+    return volume
+
+
+@pytest.mark.parametrize("names", ["RGB", "RGBA"])
+def test_colour_is_read_as_asked_for(tmp_path, names):
+    volume = in_colour(names)
+    path = save(tmp_path / "a.nii", volume)
+    channels = np.stack([volume[name].transpose(2, 1, 0) for name in "RGB"], -1)
+    header = sniff.read_header(path)
+    with pytest.raises(RejectedFile, match="COLOUR"):
+        nifti.read_pixels(path, header)
+    for how, pixels in (
+        (Reading(colour="keep"), channels),
+        (Reading(colour="gray"), np.stack([colour.luminance(one) for one in channels])),
+    ):
+        header = sniff.read_header(path, how)
+        assert (header.channels, header.bits) == (3 if how.colour == "keep" else 1, 8)
+        assert np.array_equal(nifti.read_pixels(path, header, how), pixels)
+
+
+def test_equal_channels_are_gray_and_coloured_volumes_have_no_mean(tmp_path):
+    volume = in_colour("RGB", (2, 3, 4, 5))
+    volume["G"] = volume["B"] = volume["R"]
+    path = save(tmp_path / "a.nii", volume)
+    how = Reading(four_d="split")
+    pixels = nifti.read_pixels(path, sniff.read_header(path, how), how)
+    assert np.array_equal(pixels, volume["R"].transpose(3, 2, 1, 0).reshape(20, 3, 2))
+    assert sniff.read_header(path, Reading(four_d="mean", colour="gray")) is Code.FOUR_D
+
+
+def test_other_pixel_types_are_rejected(tmp_path):
+    path = save(tmp_path / "a.nii", np.zeros((2, 3, 4), dtype=np.complex64))
+    assert sniff.read_header(path) is Code.UNSUPPORTED_PIXELS
+
+
+@pytest.mark.parametrize("dtype", ["<i1", ">u2", "<i4", ">i8", "<f4", ">f8"])
+def test_every_number_is_that_of_nibabel(tmp_path, dtype):
+    volume = (np.random.default_rng(3).random((4, 3, 5)) * 100).astype(dtype)
+    header = nib.Nifti1Header(endianness=dtype[0])
+    header.set_data_dtype(dtype)
+    nib.Nifti1Image(volume, AFFINE, header).to_filename(tmp_path / "a.nii")
+    found = sniff.read_header(tmp_path / "a.nii")
+    pixels = nifti.read_pixels(tmp_path / "a.nii", found)
+    assert np.array_equal(pixels, np.asarray(nib.load(tmp_path / "a.nii").dataobj).T)
+    assert found.bits == (None if dtype[1] == "f" else int(dtype[2]) * 8)
+    assert found.signed is (dtype[1] == "i")
+
+
+def test_extensions_are_passed_over_and_never_read(tmp_path):
+    image = nib.Nifti1Image(VOLUME, AFFINE)
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"Mr Smith" * 200))
+    image.to_filename(tmp_path / "a.nii.gz")
+    header = sniff.read_header(tmp_path / "a.nii.gz")
+    pixels = nifti.read_pixels(tmp_path / "a.nii.gz", header)
+    assert np.array_equal(pixels, VOLUME.transpose(2, 1, 0))
+
+
+def test_a_volume_in_a_zip_is_read_gzipped_or_not(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("a.nii", "a.nii.gz"):
+            archive.write(save(tmp_path / name), name)
+    for name in ("a.nii", "a.nii.gz"):
+        header = sniff.read_header(tmp_path / "a.zip" / name)
+        assert np.array_equal(
+            nifti.read_pixels(tmp_path / "a.zip" / name, header), VOLUME.transpose(2, 1, 0)
+        )
 
 
 def test_header_and_pixels_in_two_files_are_not_read(tmp_path):
@@ -144,21 +271,72 @@ def test_header_and_pixels_in_two_files_are_not_read(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
-def test_volumes_that_are_cut_off_are_told(tmp_path, name):
+@pytest.mark.parametrize("four_d", ["reject", "mean", "split"])
+def test_volumes_that_are_cut_off_are_told(tmp_path, name, four_d):
     volume = np.random.default_rng(0).integers(0, 999, (20, 20, 20)).astype(np.int16)
-    path = save(tmp_path / name, volume)
-    header = nifti.read_header(path)
+    volume = volume if four_d == "reject" else volume.reshape(20, 20, 10, 2)
+    path, how = save(tmp_path / name, volume), Reading(four_d=four_d)
+    header = nifti.read_header(path, how)
     path.write_bytes(path.read_bytes()[:-4000])
     with pytest.raises(RejectedFile, match="TRUNCATED"):
+        nifti.read_pixels(path, header, how)
+
+
+def test_a_plain_file_shorter_than_its_header_says_is_told_at_once(tmp_path):
+    path = save(tmp_path / "a.nii")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert sniff.read_header(path) is Code.TRUNCATED
+
+
+def test_a_wrong_checksum_is_noticed(tmp_path):
+    """The pixels inflate, and differ from those that were packed."""
+    plain = save(tmp_path / "a.nii").read_bytes()
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(gzip.compress(plain, compresslevel=0).replace(plain[-5:-1], b"\7\7\7\7"))
+    header = nifti.read_header(path)
+    with pytest.raises(gzip.BadGzipFile, match="CRC"):
         nifti.read_pixels(path, header)
 
 
-def test_a_claim_of_more_pixels_than_any_scan_has_is_refused_at_once(tmp_path):
-    header = nib.Nifti2Header()
-    header.set_data_shape((2**20, 2**20, 2**20))
+def claiming(shape, dtype=np.int16, kind=nib.Nifti2Header):
+    header = kind()
+    header.set_data_dtype(dtype)
+    header.set_data_shape(shape)
     header.set_sform(AFFINE, code=1)
-    (tmp_path / "a").write_bytes(bytes(header.binaryblock) + bytes(8))
+    header["vox_offset"] = header.single_vox_offset
+    return bytes(header.binaryblock) + bytes(4)
+
+
+def test_a_claim_of_more_pixels_than_any_scan_has_is_refused_at_once(tmp_path):
+    (tmp_path / "a").write_bytes(claiming((2**20, 2**20, 2**20)))
     assert sniff.read_header(tmp_path / "a") is Code.TOO_LARGE
+    (tmp_path / "b").write_bytes(claiming((2**10, 2**10, 2**10, 3)))
+    for four_d in ("first", "mean", "split"):
+        assert sniff.read_header(tmp_path / "b", Reading(four_d=four_d)) is Code.TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "held", "code"), [(257, 2**20, Code.BOMB), (255, 2**20, None), (257, 2**21, None),
+                                    (255, 2**17, Code.TRUNCATED)]
+)  # fmt: skip
+def test_what_packs_too_well_is_a_bomb_unless_it_is_small(tmp_path, megabytes, held, code):
+    """A blank volume packs a thousand times, so only what is large as well is refused."""
+    packed = gzip.compress(claiming((1024, 1024, megabytes), np.uint8))
+    (tmp_path / "a").write_bytes(packed + bytes(held - len(packed)))
+    found = sniff.read_header(tmp_path / "a")
+    assert found is code if code else found.reader == "nifti"
+
+
+@pytest.mark.parametrize("field", ["vox_offset", "pixdim", "dim", "datatype", "scl_slope"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1, 32767, 2**31 - 1])
+def test_an_absurd_header_is_a_code_or_an_image(tmp_path, field, value):
+    content = bytearray(save(tmp_path / "a.nii").read_bytes())
+    dtype, offset = nib.Nifti1Header.template_dtype.fields[field]
+    with np.errstate(all="ignore"):
+        cells = np.full(dtype.shape, value).astype(dtype.base)
+    content[offset : offset + dtype.itemsize] = cells.tobytes()
+    (tmp_path / "b").write_bytes(content)
+    assert isinstance(sniff.read_header(tmp_path / "b"), Header | Code)
 
 
 def test_other_zipped_files_are_not_recognised():

@@ -2,14 +2,15 @@
 
 import io
 import os
+import struct
 import zipfile
 
 import numpy as np
 import pytest
 
-from medssl.ingestion import sniff
+from medssl.ingestion import colour, sniff
 from medssl.ingestion.codes import Code, RejectedFile
-from medssl.ingestion.header import Header
+from medssl.ingestion.header import Header, Reading
 from medssl.ingestion.readers import npz
 
 RNG = np.random.default_rng(0)
@@ -89,6 +90,56 @@ def test_gray_in_three_channels_is_read_and_colour_is_not(tmp_path):
     path = save(tmp_path / "c.npz", **gray)
     with pytest.raises(RejectedFile, match="COLOUR"):
         npz.read_pixels(path, npz.read_header(path))
+
+
+def test_colour_is_read_as_asked_for(tmp_path):
+    in_colour = {f"{split}_images": RNG.integers(0, 256, (2, 5, 4, 3), dtype=np.uint8)
+                 for split in IMAGES}  # fmt: skip
+    path = save(tmp_path / "a.npz", **only(**in_colour))
+    together = np.concatenate([in_colour[f"{split}_images"] for split in ("train", "val", "test")])
+    weighed = np.stack([colour.luminance(image) for image in together])
+    for how, expected, channels in (("keep", together, 3), ("gray", weighed, 1)):
+        header = sniff.read_header(path, Reading(colour=how))
+        assert header.channels == channels
+        assert np.array_equal(npz.read_pixels(path, header, Reading(colour=how)), expected)
+
+
+def test_gray_has_one_channel_where_colour_is_kept_and_deep_colour_is_not_kept(tmp_path):
+    keep = Reading(colour="keep")
+    path = save(tmp_path / "a.npz", **only(train_images=IMAGES["train"][..., None]))
+    header = sniff.read_header(path, keep)
+    assert header.channels == 1
+    assert np.array_equal(npz.read_pixels(path, header, keep), IMAGES["train"])
+    deep = save(tmp_path / "b.npz", **only(train_images=np.zeros((2, 5, 4, 3), np.uint16)))
+    assert sniff.read_header(deep, keep) is Code.UNSUPPORTED_PIXELS
+    assert isinstance(sniff.read_header(deep, Reading(colour="gray")), Header)
+
+
+@pytest.mark.parametrize(
+    ("held", "code"), [(2**20, Code.BOMB), (2**21, None)], ids=["a bomb", "well packed"]
+)
+def test_what_packs_too_well_is_a_bomb(tmp_path, held, code):
+    """What an array claims is compared with the size of the file, not with its table."""
+    content = bytearray(claim(tmp_path / "a.npz", (257, 1024, 1024)).read_bytes())
+    declared = 257 * 2**20 + 128
+    for signature, place in ((b"PK\3\4", 22), (b"PK\1\2", 24)):
+        struct.pack_into("<I", content, content.index(signature) + place, declared)
+    path = tmp_path / "b.npz"
+    table = content.index(b"PK\1\2")
+    content[table:table] = bytes(held)  # room between the array and the table
+    struct.pack_into("<I", content, content.index(b"PK\5\6") + 16, table + held)
+    path.write_bytes(content)
+    found = sniff.read_header(path)
+    assert found is code if code else isinstance(found, Header)
+
+
+def test_a_header_of_any_length_is_not_read(tmp_path):
+    """The second version of the format may have one of 4 GiB, in a few kilobytes of a ZIP."""
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, IMAGES["train"], version=(2, 0))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("train_images.npy", stream.getvalue())
+    assert sniff.read_header(tmp_path / "a.npz") is Code.ARRAY_LAYOUT
 
 
 @pytest.mark.parametrize(

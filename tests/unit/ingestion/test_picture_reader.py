@@ -1,21 +1,23 @@
 import struct
+import zipfile
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
-from medssl.ingestion import sniff
+from medssl.ingestion import colour, sniff
 from medssl.ingestion.codes import Code, RejectedFile
-from medssl.ingestion.header import Header
+from medssl.ingestion.header import PLAIN, Header, Reading
 from medssl.ingestion.readers import picture
 
 GRAY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
 
 
-def read(path):
-    header = picture.read_header(path)
-    return header, picture.read_pixels(path, header)[0]
+def read(path, how=PLAIN):
+    header = picture.read_header(path, how)
+    return header, picture.read_pixels(path, header, how)[0]
 
 
 def test_8_bit_gray_is_read_as_it_is(tmp_path):
@@ -43,14 +45,95 @@ def test_gray_in_other_modes_is_read(tmp_path, mode):
     assert np.array_equal(read(tmp_path / "a.png")[1], black_and_white)
 
 
-def test_colour_is_rejected(tmp_path):
-    colour = np.dstack([GRAY, GRAY, 255 - GRAY])
-    Image.fromarray(colour).save(tmp_path / "a.png")
-    header = picture.read_header(tmp_path / "a.png")
+COLOUR = np.dstack([GRAY, GRAY[::-1], 255 - GRAY])
+WEIGHED = colour.luminance(COLOUR)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_colour_is_read_as_asked_for(tmp_path, mode):
+    path = tmp_path / "a.png"
+    Image.fromarray(COLOUR).convert(mode, palette=Image.Palette.ADAPTIVE).save(path)
     with pytest.raises(RejectedFile, match="COLOUR"):
-        picture.read_pixels(tmp_path / "a.png", header)
-    Image.fromarray(colour).convert("CMYK").save(tmp_path / "b.jpg")
-    assert sniff.read_header(tmp_path / "b.jpg") is Code.COLOUR
+        read(path)
+    for how, pixels in (("gray", WEIGHED), ("keep", COLOUR)):
+        header, found = read(path, Reading(colour=how))
+        assert header.channels == (3 if how == "keep" else 1)
+        assert found.shape == pixels.shape
+        assert np.array_equal(found, pixels)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "1", "I;16", "F"])
+def test_gray_has_one_channel_where_colour_is_kept(tmp_path, mode):
+    path = tmp_path / "a.tif"
+    Image.fromarray(GRAY).convert(mode).save(path if mode == "F" else path.with_suffix(".png"))
+    header, found = read(path if mode == "F" else path.with_suffix(".png"), Reading(colour="keep"))
+    assert (header.channels, found.shape) == (1, GRAY.shape)
+
+
+def test_a_palette_of_grays_with_transparency_is_gray(tmp_path):
+    image = Image.fromarray(GRAY).convert("P")
+    image.save(tmp_path / "a.png", transparency=7)
+    header, found = read(tmp_path / "a.png", Reading(colour="keep"))
+    assert header.channels == 1
+    assert np.array_equal(found, GRAY)
+
+
+@pytest.mark.parametrize(("mode", "suffix"), [("CMYK", "jpg"), ("CMYK", "tif"), ("YCbCr", "tif")])
+def test_other_terms_of_colour_are_read_only_if_wanted(tmp_path, mode, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(COLOUR).convert(mode).save(path, quality=100)
+    assert sniff.read_header(path) is Code.COLOUR
+    for how, pixels in (("gray", WEIGHED), ("keep", COLOUR)):
+        found = read(path, Reading(colour=how))[1].astype(int)
+        assert found.shape == pixels.shape
+        assert np.abs(found - pixels).mean() < 8  # JPEG and 8-bit YCbCr round
+
+
+# How the corner F of the EXIF standard lies in the file for each orientation, and as shown.
+SHOWN = np.array([[9, 9, 9], [9, 0, 0], [9, 9, 0], [9, 0, 0]], np.uint8)
+LIES = {
+    1: SHOWN, 2: SHOWN[:, ::-1], 3: SHOWN[::-1, ::-1], 4: SHOWN[::-1],
+    5: SHOWN.T, 6: np.rot90(SHOWN), 7: SHOWN.T[::-1, ::-1], 8: np.rot90(SHOWN, -1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("orientation", LIES)
+@pytest.mark.parametrize("suffix", ["png", "tif", "jpg"])
+def test_an_image_is_turned_as_it_is_to_be_shown(tmp_path, orientation, suffix):
+    lies = np.ascontiguousarray(LIES[orientation])
+    shown = SHOWN
+    if suffix == "jpg":  # lossy: whole blocks of one gray
+        lies, shown = (np.kron(part, np.full((8, 8), 28, np.uint8)) for part in (lies, SHOWN))
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(lies).save(path, exif=exif)
+    header, found = read(path)
+    assert (header.rows, header.columns) == shown.shape
+    assert np.abs(found.astype(int) - shown).max() <= (2 if suffix == "jpg" else 0)
+    if suffix != "tif":  # which Pillow turns when it is loaded
+        with Image.open(path) as image:
+            assert np.array_equal(np.asarray(ImageOps.exif_transpose(image)), found)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "dtype"), [("png", np.uint16), ("tif", np.uint16), ("tif", np.float32)]
+)
+def test_deep_images_are_turned_too(tmp_path, suffix, dtype):
+    exif = Image.Exif()
+    exif[274] = 6
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(np.rot90(SHOWN).astype(dtype)).save(path, exif=exif)
+    header, found = read(path)
+    assert (header.rows, header.columns) == SHOWN.shape
+    assert np.array_equal(found, SHOWN)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("note", [b"", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", bytes(99)])
+def test_a_damaged_note_does_not_spoil_an_image(tmp_path, note):
+    Image.fromarray(GRAY).save(tmp_path / "a.png", exif=note)
+    assert np.array_equal(read(tmp_path / "a.png")[1], GRAY)
 
 
 def test_jpeg_is_lossy(tmp_path):
@@ -184,10 +267,53 @@ def test_a_dicom_file_that_begins_like_a_tiff_is_none():
     assert not picture.recognises(b"II*\0".ljust(128, b"\0") + b"DICM")
 
 
-def test_a_picture_that_claims_too_much_is_refused(tmp_path, monkeypatch):
-    path = tmp_path / "a.png"
-    Image.fromarray(GRAY).save(path)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 24)
-    assert isinstance(sniff.read_header(path), Header)  # twice the limit is where Pillow stops
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 23)
-    assert sniff.read_header(path) is Code.TOO_LARGE
+def blank_png(path, columns, rows, size):
+    """Write a PNG of these measures, filled up to ``size`` bytes."""
+    head = struct.pack(">IIBBBBB", columns, rows, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + b"IHDR" + head + struct.pack(">I", zlib.crc32(b"IHDR" + head))
+    body = struct.pack(">I", size) + b"IDAT" + bytes(size)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + body)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "code"), [(30_000, 10**6, Code.BOMB), (30_000, 10**7, Code.TOO_LARGE),
+                               (16_384, 10**7, None), (16_385, 10**7, Code.TOO_LARGE),
+                               (9_000, 10**6, Code.BOMB), (9_000, 2 * 10**6, None),
+                               (8_000, 10**4, None)]
+)  # fmt: skip
+def test_what_packs_too_well_is_a_bomb_unless_it_is_small(tmp_path, side, size, code):
+    found = sniff.read_header(blank_png(tmp_path / "a.png", side, side, size))
+    assert found is code if code else (found.rows, found.columns) == (side, side)
+
+
+def test_a_tile_much_larger_than_its_image_is_a_bomb(tmp_path):
+    for side, is_read in ((4096, True), (4097, False)):
+        info = ImageFileDirectory_v2()
+        for tag in (65000, 65001):  # as Pillow writes no tiles, these become their measures
+            info[tag], info.tagtype[tag] = side, 4
+        Image.fromarray(GRAY).save(tmp_path / "a.tif", tiffinfo=info)
+        content = (tmp_path / "a.tif").read_bytes()
+        for tag, tile in ((65000, 322), (65001, 323)):
+            content = content.replace(struct.pack("<HH", tag, 4), struct.pack("<HH", tile, 4))
+        (tmp_path / "a.tif").write_bytes(content)
+        found = sniff.read_header(tmp_path / "a.tif")
+        assert isinstance(found, Header) if is_read else found is Code.BOMB
+
+
+def test_the_second_of_a_million_pages_is_enough(tmp_path, monkeypatch):
+    """Counting pages would read them all."""
+    pages = [Image.fromarray(GRAY)] * 3
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    monkeypatch.setattr(TiffImageFile, "n_frames", property(lambda _: 1 / 0))
+    assert sniff.read_header(tmp_path / "a.tif") is Code.MULTI_FRAME
+
+
+def test_a_picture_in_a_zip_is_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("a.png", "a.tif", "b.tif"):
+            more = {"compression": "tiff_lzw"} if name == "b.tif" else {}
+            Image.fromarray(GRAY).save(tmp_path / name, **more)
+            archive.write(tmp_path / name, name)
+    for name in ("a.png", "a.tif", "b.tif"):
+        assert np.array_equal(read(tmp_path / "a.zip" / name)[1], GRAY)

@@ -3,19 +3,26 @@ import pytest
 
 from medssl.artifacts import pixels
 from medssl.ingestion import shards
-from medssl.ingestion.decoding import Decoded
-from medssl.ingestion.shards import Place
+from medssl.ingestion.decoding import Decoded, Outcome
+from medssl.ingestion.shards import Known, Place
+
+NOTHING = Outcome(images=(), stacks=(), rejected=())
 
 
 def series(count, value, shape=(4, 4), dtype=np.uint8) -> Decoded:
     block = np.full((count, 1, *shape), value, dtype=dtype)
-    return Decoded(pixels=block, images=(), slope=1.0, intercept=0.0, rejected=())
+    return Decoded(pixels=block, outcome=NOTHING)
+
+
+def pack(folder, given):
+    """Owner, series and place of everything, shard by shard."""
+    return [one for shard in shards.pack(folder, given) for one in shard]
 
 
 def test_series_lie_side_by_side_and_are_never_cut(tmp_path, monkeypatch):
     monkeypatch.setattr(pixels, "SHARD_BYTES", 5 * 16)
     given = [series(n, k) for k, n in enumerate([2, 3, 1, 9, 4])]
-    packed = list(shards.pack(tmp_path, enumerate(given)))
+    packed = pack(tmp_path, enumerate(given))
     assert [place for _, _, place in packed] == [
         Place(0, 0), Place(0, 2), Place(1, 0), Place(2, 0), Place(3, 0),
     ]  # fmt: skip
@@ -27,10 +34,36 @@ def test_series_lie_side_by_side_and_are_never_cut(tmp_path, monkeypatch):
 @pytest.mark.parametrize("other", [{"shape": (4, 5)}, {"dtype": np.uint16}])
 def test_another_shape_or_dtype_opens_another_shard(tmp_path, other):
     given = [series(1, 1), series(1, 2, **other), series(1, 3, **other)]
-    places = [place for _, _, place in shards.pack(tmp_path, enumerate(given))]
+    places = [place for _, _, place in pack(tmp_path, enumerate(given))]
     assert places == [Place(0, 0), Place(1, 0), Place(1, 1)]
 
 
 def test_nothing_gives_no_shard(tmp_path):
     assert list(shards.pack(tmp_path, [])) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_lies_in_its_place_already_is_not_written_again(tmp_path):
+    first = pack(tmp_path, [("a", series(2, 1)), ("b", series(1, 2))])
+    path = pixels.shard_path(tmp_path, 0)
+    before = path.stat()
+    known = [
+        (
+            owner,
+            Known(
+                pixels=pixels.read(tmp_path, 0)[place.row : place.row + len(one.pixels)],
+                outcome=NOTHING,
+                folder=tmp_path,
+                place=place,
+            ),
+        )
+        for owner, one, place in first
+    ]
+    assert [place for *_, place in pack(tmp_path, known)] == [Place(0, 0), Place(0, 2)]
+    assert path.stat().st_ino == before.st_ino
+    (tmp_path / "other").mkdir()
+    pack(tmp_path / "other", known)
+    assert pixels.shard_path(tmp_path / "other", 0).read_bytes() == path.read_bytes()
+    pack(tmp_path, reversed(known))
+    assert path.stat().st_ino != before.st_ino
+    assert pixels.read(tmp_path, 0)[:, 0, 0, 0].tolist() == [2, 1, 1]

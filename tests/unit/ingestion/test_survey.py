@@ -151,7 +151,7 @@ def test_rejects_name_the_step(write_dicom, tmp_path):
     found, _ = look(tmp_path)
     rejects = {path.name: reject for path, reject in found.rejects.items()}
     assert {name: (reject.stage, reject.code) for name, reject in rejects.items()} == {
-        "colour": ("header", Code.COLOUR), "text": ("sniff", Code.SKIPPED_TEXT),
+        "colour": ("header", Code.BAD_HEADER), "text": ("sniff", Code.SKIPPED_TEXT),
         "P1": ("group", Code.MIXED_PATIENTS), "P2": ("group", Code.MIXED_PATIENTS),
     }  # fmt: skip
     assert rejects["P1"].patient_key == KEY.patient("P1")

@@ -3,59 +3,136 @@ import os
 import signal
 import subprocess
 import sys
-from concurrent import futures
+import time
 
 import pytest
 
-from medssl.foundation.errors import ResourceError
 from medssl.ingestion import workers
-from medssl.ingestion.workers import WorkerDied, Workers
+from medssl.ingestion.codes import Code
+from medssl.ingestion.workers import GIB, Budget, Lost, Work, Workers
+
+SHORT = Budget(seconds=0.5, memory_bytes=GIB // 4)
 
 
-def run(function, items, *, workers, chunk):
-    with Workers(workers) as pool:
-        return list(pool.run(function, items, chunk=chunk))
+def run(task, items, *, workers=2, budget=SHORT, **how):
+    with Workers(workers, budget) as pool:
+        return list(pool.run(task, items, Work(**how)))
+
+
+def root(number, at):
+    at(0)
+    return math.sqrt(number)
+
+
+def act(item, at):
+    """Do what the parts of an item say, and return how many there are."""
+    for number, what in enumerate(item):
+        at(number)
+        if what == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if what == "abort":
+            os.abort()
+        if what == "hang":
+            time.sleep(60)
+        if isinstance(what, int):
+            bytearray(what)
+    return len(item)
+
+
+def try_memory(n_bytes, at):
+    at(0)
+    try:
+        return len(bytearray(n_bytes))
+    except MemoryError:
+        return "refused"
+
+
+def environment(name, at):
+    at(0)
+    return os.environ.get(name)
+
+
+def speak(text, at):
+    at(0)
+    print(text)  # noqa: T201
+    print(text, file=sys.stderr)  # noqa: T201
+    os.write(2, text.encode())
+
+
+def without(item, lost):
+    """Leave out the part that was lost; nothing is left of an item of one."""
+    rest = [what for number, what in enumerate(item) if number != lost.part]
+    return rest or None
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_results_come_in_order(n_workers):
     numbers = list(range(50))
-    found = run(math.sqrt, numbers, workers=n_workers, chunk=7)
-    assert found == [math.sqrt(n) for n in numbers]
+    assert run(root, numbers, workers=n_workers, chunk=7) == [math.sqrt(n) for n in numbers]
 
 
-def test_only_the_item_that_kills_its_worker_is_lost():
-    signals = [0, 0, signal.SIGKILL, 0, 0, 0]
-    results = run(signal.raise_signal, signals, workers=2, chunk=2)
-    assert results == [None, None, WorkerDied(), None, None, None]
+@pytest.mark.parametrize("end", ["kill", "abort", "hang"])
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_exactly_the_item_is_lost_that_ends_its_process(end, chunk):
+    items = [["a"], ["b", "c"], ["d", end], ["e"], ["f"], ["g"]]
+    code = Code.TIMED_OUT if end == "hang" else Code.WORKER_DIED
+    assert run(act, items, chunk=chunk) == [1, 2, Lost(1, code), 1, 1, 1]
 
 
-def test_the_first_item_may_be_the_one_that_kills():
-    results = run(signal.raise_signal, [signal.SIGKILL, 0], workers=2, chunk=1)
-    assert results == [WorkerDied(), None]
+def test_an_item_is_done_without_its_parts_that_end_processes():
+    items = [["a", "kill", "b", "hang", "c", "kill"], ["kill"], ["d"]]
+    found = run(act, items, workers=1, without=without)
+    assert found == [3, Lost(0, Code.WORKER_DIED), 1]
 
 
-def test_one_pool_serves_all_tasks(monkeypatch):
+def test_the_clock_runs_for_each_part(monkeypatch):
+    monkeypatch.setattr(workers, "_TICK", 0.02)
+    slow = [[0.4] * 4]
+    assert run(sleep, slow, budget=Budget(seconds=1.2)) == [4]
+
+
+def sleep(item, at):
+    for number, seconds in enumerate(item):
+        at(number)
+        time.sleep(seconds)
+    return len(item)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
+def test_memory_is_limited_to_the_budget_and_what_an_item_claims():
+    sizes = [GIB // 8, GIB // 2, GIB // 8]
+    budget = Budget(memory_bytes=GIB // 4)
+    assert run(try_memory, sizes, budget=budget) == [sizes[0], "refused", sizes[2]]
+    assert run(try_memory, sizes, budget=budget, claims=lambda n: n) == sizes
+
+
+def test_processes_are_started_when_needed_and_kept(monkeypatch):
     started = []
-
-    class Counted(futures.ProcessPoolExecutor):
-        def __init__(self, *args, **more):
-            started.append(args)
-            super().__init__(*args, **more)
-
-    monkeypatch.setattr(workers, "ProcessPoolExecutor", Counted)
+    monkeypatch.setattr(workers._Worker, "take", counted(workers._Worker.take, started))
     with Workers(2) as pool:
-        assert started == []
-        assert list(pool.run(math.sqrt, [4.0], chunk=1)) == [2.0]
-        assert list(pool.run(abs, [-1, -2], chunk=1)) == [1, 2]
-    assert started == [(2,)]
+        assert pool._workers == []
+        assert list(pool.run(root, [4.0], Work())) == [2.0]
+        assert len(pool._workers) == 1
+        assert list(pool.run(root, [4.0, 9.0], Work())) == [2.0, 3.0]
+        assert len({id(worker) for worker in started}) <= 2
+    assert pool._workers == []
+
+
+def counted(take, started):
+    def call(self, *args):
+        started.append(self)
+        return take(self, *args)
+
+    return call
 
 
 SCRIPT = """
-import math
-from medssl.ingestion.workers import Workers
+import os
+from medssl.ingestion.workers import Work, Workers
+def pid(item, at):
+    return os.getpid()
 with Workers(2) as pool:
-    print(list(pool.run(math.sqrt, [1.0, 4.0], chunk=1)))
+    print(list(pool.run(pid, [1.0, 4.0], Work())))
 """
 
 
@@ -65,28 +142,37 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
         [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.count("ResourceError: the worker processes cannot start") == 1
+    assert "ResourceError: the worker processes cannot start" in done.stderr
     assert '__name__ == "__main__"' in done.stderr
-
-
-def test_workers_that_cannot_start_are_told(monkeypatch):
-    monkeypatch.setattr(workers, "_start", math.sqrt)  # fails without an argument
-    with pytest.raises(ResourceError, match="the worker processes cannot start"):
-        run(math.sqrt, [1.0], workers=2, chunk=1)
 
 
 def test_an_error_of_ours_is_not_swallowed():
     with pytest.raises(ValueError, match=r"math domain error|nonnegative"):
-        run(math.sqrt, [1.0, -1.0], workers=2, chunk=1)
+        run(root, [1.0, -1.0])
 
 
-def test_workers_use_one_thread(monkeypatch):
+def test_a_caller_that_stops_early_leaves_no_process():
+    with Workers(2) as pool:
+        for _ in pool.run(root, range(1000), Work(chunk=3)):
+            break
+        del _
+        assert list(pool.run(root, [16.0], Work())) == [4.0]
+
+
+def test_workers_use_one_thread_and_the_parent_keeps_its_own(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    assert run(os.getenv, ["OMP_NUM_THREADS"], workers=2, chunk=1) == ["1"]
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    assert run(environment, ["OMP_NUM_THREADS", "MKL_NUM_THREADS"]) == ["1", "1"]
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "MKL_NUM_THREADS" not in os.environ
 
 
-def test_few_files_are_not_worth_a_process():
-    assert workers.count(None, workers.WORTH_IT) == 1
-    assert workers.count(None, workers.WORTH_IT + 1) >= 1
-    assert workers.count(3, 1) == 3
-    assert workers.count(0, 1000) == 1
+def test_nothing_a_library_prints_is_heard(capfd):
+    assert run(speak, ["Zebulon"]) == [None]
+    assert "Zebulon" not in "".join(capfd.readouterr())
+
+
+def test_as_many_processes_as_asked_for():
+    assert workers.count(3) == 3
+    assert workers.count(0) == 1
+    assert workers.count(None) >= 1

@@ -1,0 +1,24 @@
+"""What was unusual about an image that is in the archive: flags, each with one sentence."""
+
+MEANINGS: dict[str, str] = {
+    "no_patient": "No file of the study names a patient: the study, or the loose image, counts as "
+    "a patient of its own.",
+    "localizer": "A scout image.",
+    "derived": "Computed from other images, says the header.",
+    "secondary_capture": "Stored as a secondary capture, although from a modality.",
+    "burned_in_risk": "Of a kind that often shows text in its pixels; somebody has to look.",
+    "detector_spacing": "Pixel spacing is that at the detector, not in the patient.",
+    "no_rescale": "A CT image without rescale intercept: its values may not be HU.",
+    "clipped": "Values beyond the range of int16 were clipped.",
+    "not_finite": "Values that are not finite, or beyond single precision (3.4e38), were set to 0.",
+    "gap": "The distance between slices of the series varies: one may be missing.",
+    "tilt": "The slices are not stacked along their normal (gantry tilt): the affine is sheared.",
+    "shifted": "Slices lie beside the line from the first to the last; the affine, which knows one "
+    "line only, is off by more than half a pixel for them.",
+    "slice_distance_unknown": "A single slice without thickness; its affine steps by 1 mm.",
+    "repeats_by_instance": "Positions repeat, and only instance numbers told the volumes apart.",
+    "order_by_instance": "No positions: slices are ordered by instance number.",
+    "order_by_table": "No positions: slices are ordered by `slice_index` of the label table.",
+    "order_by_name": "No positions: slices are ordered by file name.",
+    "duplicate_pixels": "The same pixels stand at the same position of the series more than once.",
+}

@@ -1,0 +1,149 @@
+"""What an image is for, told by its header: a scan of a patient, or a page beside it.
+
+Fixed rules by image type, SOP class, modality and maker. A rule that is certain gives a role, and
+`rejection` says which roles an archive leaves out; a mere suspicion of burned-in text becomes the
+flag `burned_in_risk`. That the header denies burned-in text (BurnedInAnnotation NO) proves
+nothing and is not asked.
+"""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from medssl.config.reading import Role
+from medssl.ingestion import vocabulary
+from medssl.ingestion.codes import Code
+
+BURNED_IN_RISK = "burned_in_risk"
+_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+_CODES: tuple[tuple[Role, Code], ...] = (  # first those that say most of what a page is
+    ("dose_report", Code.SKIPPED_DOSE_REPORT),
+    ("screen_capture", Code.SKIPPED_SCREEN_CAPTURE),
+    ("secondary_capture", Code.SKIPPED_SECONDARY_CAPTURE),
+    ("burned_in", Code.BURNED_IN),
+    ("localizer", Code.SKIPPED_LOCALIZER),
+    ("reformat", Code.SKIPPED_REFORMAT),
+)
+_NOT_A_SCANNER = frozenset({None, vocabulary.OTHER, "SC", "XC"})
+_TOMOGRAPHS = frozenset({"CT", "MR", "PT"})
+_RISKY_MODALITIES = frozenset({"US", "IVUS", "ES", "BMD"})  # names and dates beside the image
+_RISKY_CONVERSIONS = frozenset({"DF", "SD", "SI"})  # digitised film, scanned document or image
+_DIGITIZERS = ("VIDAR", "HOWTEK", "LUMISYS", "LUMISCAN", "RADLINK")  # films carry a label
+_LOCALIZER = frozenset({"LOCALIZER", "LOCALISER", "SCOUT", "TOPOGRAM", "SURVIEW"})
+_REFORMAT = frozenset(
+    {"MPR", "MPVR", "CPR", "CURVED", "MIP", "MINIP", "MAXIP", "PROJECTION", "REFORMATTED",
+     "REFORMAT", "RESAMPLED", "MAXIMUM", "MINIMUM", "FUSION", "FUSED", "VRT", "SSD", "RENDERING",
+     "CSA"}
+)  # fmt: skip
+_DOSE = (
+    frozenset({"DOSE", "REPORT"}), frozenset({"DOSE", "INFO"}), frozenset({"DOSE", "SUMMARY"}),
+    frozenset({"DOSE", "RECORD"}), frozenset({"PATIENT", "PROTOCOL"}),
+    frozenset({"EXAM", "PROTOCOL"}), frozenset({"RADIATION", "DOSE"}),
+)  # fmt: skip
+_SCREEN = (
+    frozenset({"SCREEN", "SAVE"}), frozenset({"SCREENSAVE"}), frozenset({"SCREENSAVES"}),
+    frozenset({"SCREEN", "CAPTURE"}), frozenset({"SCREEN", "SHOT"}), frozenset({"SCREENSHOT"}),
+    frozenset({"SCREEN", "SHOTS"}), frozenset({"SCREENSHOTS"}), frozenset({"SCREEN", "SAVES"}),
+    frozenset({"SNAPSHOT"}), frozenset({"SNAPSHOTS"}),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Tags:
+    """What of a header decides. Free text is only searched for the words of this file."""
+
+    sop_class: str
+    modality: str | None  # of `vocabulary.MODALITIES`, or ``other``
+    image_type: tuple[str, ...] = ()  # upper case
+    burned_in: str = ""  # BurnedInAnnotation
+    conversion: str = ""  # ConversionType
+    manufacturer: str = ""
+    description: str = ""  # of the series
+    has_plane: bool = False  # its place in the patient is known
+
+
+def of(tags: Tags) -> tuple[Role, ...]:
+    """Return the roles of an image, none for a plain image of a patient."""
+    rules: tuple[tuple[Role, bool], ...] = (
+        ("dose_report", _is_dose_report(tags)),
+        ("screen_capture", _is_screen_capture(tags)),
+        ("secondary_capture", is_capture(tags.sop_class) and tags.modality in _NOT_A_SCANNER),
+        ("burned_in", _is_burned_in(tags)),
+        ("localizer", _is_localizer(tags)),
+        ("reformat", _is_reformat(tags)),
+    )
+    return tuple(role for role, holds in rules if holds)
+
+
+def rejection(roles: Collection[Role], include: Collection[Role]) -> Code | None:
+    """Return why an image of these roles is left out; None where it is not.
+
+    Args:
+        roles: Of the image.
+        include: Roles that the user wants.
+
+    >>> rejection(("localizer", "burned_in"), ()), rejection(("localizer",), ("localizer",))
+    (<Code.BURNED_IN: 'BURNED_IN'>, None)
+    """
+    left = {*roles} - {*include}
+    return next((code for role, code in _CODES if role in left), None)
+
+
+def is_burned_in_risk(tags: Tags) -> bool:
+    """Return whether such images often have text in their pixels; the header does not say."""
+    maker = tags.manufacturer.upper()
+    return (
+        tags.modality in _RISKY_MODALITIES
+        or tags.conversion.upper() in _RISKY_CONVERSIONS
+        or is_capture(tags.sop_class)
+        or any(word in maker for word in _DIGITIZERS)
+    )
+
+
+def is_capture(sop_class: str) -> bool:
+    """Return whether a SOP class is one of the secondary captures."""
+    return sop_class == _CAPTURE or sop_class.startswith(f"{_CAPTURE}.")
+
+
+def _is_dose_report(tags: Tags) -> bool:
+    """Pages of dose figures, which CT scanners store beside the slices."""
+    if tags.modality != "CT":
+        return False
+    if any(value.startswith("CT_SOM") and "PROT" in value for value in tags.image_type):
+        return True
+    words, types = _words(tags.description), _words(*tags.image_type)
+    return not tags.has_plane and any(dose <= words or dose <= types for dose in _DOSE)
+
+
+def _is_screen_capture(tags: Tags) -> bool:
+    types = _words(*tags.image_type)
+    if any(screen <= types for screen in _SCREEN):
+        return True
+    words = _words(tags.description)
+    return is_capture(tags.sop_class) and any(screen <= words for screen in _SCREEN)
+
+
+def _is_burned_in(tags: Tags) -> bool:
+    """What the header admits, and pages that a scanner of slices stored without a place."""
+    is_page = is_capture(tags.sop_class) and tags.modality in _TOMOGRAPHS and not tags.has_plane
+    return tags.burned_in.upper() == "YES" or is_page
+
+
+def _is_localizer(tags: Tags) -> bool:
+    types = _words(*tags.image_type)
+    if types & _LOCALIZER or any(value.endswith(" TOP") for value in tags.image_type):
+        return True
+    return tags.modality in _TOMOGRAPHS and bool(_words(tags.description) & _LOCALIZER)
+
+
+def _is_reformat(tags: Tags) -> bool:
+    """Computed from the slices of a series that is most likely in the archive as well.
+
+    Only slices and their like: presentations of radiographs and mammograms are derived, too.
+    """
+    is_derived = tags.modality in _TOMOGRAPHS | {"NM"} and tags.image_type[:1] == ("DERIVED",)
+    return is_derived and bool(_words(*tags.image_type[2:]) & _REFORMAT)
+
+
+def _words(*texts: str) -> frozenset[str]:
+    return frozenset(re.findall(r"[A-Z0-9]+", " ".join(texts).upper()))

@@ -1,0 +1,314 @@
+"""Kill `ingest` anywhere: what it is resumed to is the same, byte for byte.
+
+A child process counts everything it does to the disk, and ends itself without any clean-up at one
+of these points.
+"""
+
+import errno
+import hashlib
+import itertools
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing import forkserver
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medssl.artifacts import archive, building, pixels
+from medssl.config.ingest import IngestSettings
+from medssl.foundation import files, locks
+from medssl.foundation.errors import ArtifactError, ResourceError, UsageError
+from medssl.ingestion import phantoms, writing
+from medssl.ingestion.writing import Part
+from medssl.stages import ingest
+
+DONE, KILLED = 0, 9
+EVENTS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate"}
+POINTS = 50
+SMALL_SHARD = 12_000  # bytes: an archive of several
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("crash") / "scans"
+    phantoms.generate(folder, n_patients=10, image_size=32, ct_slices=5)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch):
+    monkeypatch.setattr(pixels, "SHARD_BYTES", SMALL_SHARD)
+
+
+@pytest.fixture
+def settings(scans, tmp_path) -> IngestSettings:
+    key = tmp_path / "site.key"
+    key.touch(mode=0o600)
+    key.write_bytes(bytes(range(32)))
+    return IngestSettings(sources=(scans,), size=24, max_rejects=1, key_file=key)
+
+
+def content(folder: Path) -> dict[str, str]:
+    """Digest of every file of an archive that holds neither a time nor a path."""
+    told = {"private/journal.sqlite", "private/log.txt", "private/lock", "private/config.yaml"}
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and (name := path.relative_to(folder).as_posix()) not in told
+    }
+
+
+def in_child(act: Callable[[], None]) -> int:
+    """Return the exit code of a child process that does something and then nothing else."""
+    child = os.fork()
+    if child == 0:
+        forkserver._forkserver._forkserver_pid = None  # the parent's is no child of this one
+        try:
+            act()
+        except BaseException:  # noqa: BLE001 - told by the exit code
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(DONE)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def crash(act: Callable[[], object], limit: int, tell: Path | None = None) -> int:
+    """Let a child process act; end it at its ``limit``-th touch of the disk, without a clean-up.
+
+    Returns:
+        Its exit code. In ``tell`` it says how many touches there were.
+    """
+
+    def body() -> None:
+        touches = itertools.count(1)
+
+        def touch() -> None:
+            if next(touches) == limit:
+                os._exit(KILLED)
+
+        def hook(event: str, args: tuple[object, ...]) -> None:
+            flags = args[2] if event == "open" else 0
+            if event in EVENTS or (isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR)):
+                touch()
+
+        def synced(descriptor: int, real: Callable[[int], None] = os.fsync) -> None:
+            real(descriptor)
+            touch()
+
+        sys.addaudithook(hook)
+        os.fsync = synced
+        act()
+        if tell is not None:
+            tell.write_text(str(next(touches) - 1))
+
+    return in_child(body)
+
+
+def points(act: Callable[[], object], tell: Path, count: int) -> list[int]:
+    """Return points spread over nearly all that ``act`` does to the disk, which varies by one."""
+    assert crash(act, -1, tell) == DONE
+    n_points = int(tell.read_text())
+    assert n_points > count
+    return sorted({int(n) for n in np.linspace(1, n_points - 3, count)})
+
+
+def finish(settings: IngestSettings, out: Path) -> None:
+    """Do what a user does after a crash: the same again, or go on with it."""
+    if (out / "archive.json").is_file() and not building.folder(out).exists():
+        with pytest.raises(UsageError, match="the archive is finished"):
+            ingest.run(settings, out, workers=1, mode="resume")
+        return
+    try:
+        ingest.run(settings, out, workers=1, mode="resume")
+    except ArtifactError:  # it had not begun
+        ingest.run(settings, out, workers=1)
+
+
+@pytest.mark.parametrize(
+    "count", [8, pytest.param(POINTS, marks=pytest.mark.slow)], ids=["few", "many"]
+)
+def test_an_ingest_that_ends_anywhere_is_resumed_to_the_same_bytes(settings, tmp_path, count):
+    whole = tmp_path / "whole"
+    limits = points(lambda: ingest.run(settings, whole, workers=1), tmp_path / "n", count)
+    expected = content(whole)
+    assert len(list((whole / "pixels").iterdir())) > 2
+    for limit in limits:
+        out = tmp_path / f"at-{limit}"
+        code = crash(lambda out=out: ingest.run(settings, out, workers=1), limit)
+        assert code == KILLED, limit
+        finish(settings, out)
+        assert content(out) == expected, limit
+        assert not building.folder(out).exists()
+
+
+@pytest.mark.parametrize(
+    "count", [4, pytest.param(POINTS // 2, marks=pytest.mark.slow)], ids=["few", "many"]
+)
+def test_an_archive_is_the_old_or_the_new_one_while_files_are_added(settings, tmp_path, count):
+    more = tmp_path / "more"
+    phantoms.generate(more, n_patients=4, image_size=32, ct_slices=3, seed=7)
+    both = settings.model_copy(update={"sources": (*settings.sources, more)})
+
+    def prepare(name: str) -> Path:
+        ingest.run(settings, tmp_path / name, workers=1)
+        return tmp_path / name
+
+    def append(out: Path) -> None:
+        ingest.run(both, out, workers=1, mode="append")
+
+    ingest.run(both, tmp_path / "whole", workers=1)
+    old, new = content(prepare("counted")), content(tmp_path / "whole")
+    assert old["images.parquet"] != new["images.parquet"]
+    for limit in points(lambda: append(tmp_path / "counted"), tmp_path / "n", count):
+        out = prepare(f"at-{limit}")
+        assert crash(lambda out=out: append(out), limit) == KILLED
+        if (out / "archive.json").is_file():  # then it is whole
+            found = {k: v for k, v in content(out).items() if not k.startswith(".work")}
+            assert found in (old, new), limit
+        else:
+            with pytest.raises(ArtifactError, match="unfinished"):
+                archive.read_images(out)
+        try:
+            ingest.run(both, out, workers=1, mode="resume")
+        except UsageError:  # it had not begun, or it was done
+            append(out)
+        assert content(out) == new, limit
+    assert content(tmp_path / "counted") == new
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_a_real_kill_is_resumed_to_the_same_bytes(settings, tmp_path, share):
+    begun = time.monotonic()
+    ingest.run(settings, tmp_path / "whole", workers=2)
+    seconds = time.monotonic() - begun
+    child = os.fork()
+    if child == 0:
+        forkserver._forkserver._forkserver_pid = None
+        ingest.run(settings, tmp_path / "out", workers=2)
+        os._exit(DONE)
+    time.sleep(share * seconds)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    finish(settings, tmp_path / "out")
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def test_nothing_is_decoded_twice(settings, tmp_path, monkeypatch):
+    real, calls = pixels.write, []
+
+    def full_at_the_third(archive, shard, images, count):
+        calls.append(shard)
+        if len(calls) == 3:
+            raise ResourceError("the disk is full")
+        real(archive, shard, images, count)
+
+    monkeypatch.setattr(pixels, "write", full_at_the_third)
+    with pytest.raises(ResourceError):
+        ingest.run(settings, tmp_path / "out", workers=1)
+    ingest.run(settings, tmp_path / "out", workers=1, mode="resume")
+    assert calls == [*range(3), *range(2, calls[-1] + 1)]
+    ingest.run(settings, tmp_path / "whole", workers=1)
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def test_one_writer_at_a_time(settings, tmp_path):
+    ingest.run(settings, tmp_path / "out", workers=1)
+    ready, done = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        with locks.held(tmp_path / "out" / "private" / "lock"):
+            os.write(ready[1], b"x")
+            os.read(done[0], 1)
+        os._exit(0)
+    os.read(ready[0], 1)
+    with pytest.raises(UsageError, match=f"another process is writing here: process {child} on"):
+        ingest.run(settings, tmp_path / "out", workers=1, mode="append")
+    os.write(done[1], b"x")
+    os.waitpid(child, 0)
+    ingest.run(settings, tmp_path / "out", workers=1, mode="append")
+
+
+class TestDisk:
+    @pytest.mark.parametrize("left", [0, 2, 5])
+    def test_a_full_disk_is_said_and_resumed(self, settings, tmp_path, monkeypatch, left):
+        real, calls = files._sync, []
+
+        def full(path):
+            calls.append(path)
+            if len(calls) > left:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            real(path)
+
+        monkeypatch.setattr(files, "_sync", full)
+        with pytest.raises(ResourceError, match="the disk is full"):
+            ingest.run(settings, tmp_path / "out", workers=1)
+        monkeypatch.setattr(files, "_sync", real)
+        finish(settings, tmp_path / "out")
+        ingest.run(settings, tmp_path / "whole", workers=1)
+        assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+    def test_a_folder_that_may_not_be_written(self, settings, tmp_path):
+        (tmp_path / "shut").mkdir(mode=0o500)
+        with pytest.raises(ResourceError, match="no permission to write"):
+            ingest.run(settings, tmp_path / "shut" / "out", workers=1)
+
+    def test_a_source_that_vanishes_is_said_and_resumed(
+        self, scans, settings, tmp_path, monkeypatch
+    ):
+        ingest.run(settings, tmp_path / "whole", workers=1)
+        away = scans.with_name("away")
+        real = writing.write
+
+        def unplugged(*args):
+            scans.rename(away)
+            return real(*args)
+
+        monkeypatch.setattr(writing, "write", unplugged)
+        try:
+            with pytest.raises(ResourceError, match="the source has vanished"):
+                ingest.run(settings, tmp_path / "out", workers=1)
+        finally:
+            away.rename(scans)
+        monkeypatch.setattr(writing, "write", real)
+        finish(settings, tmp_path / "out")
+        assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+class TestResume:
+    def test_only_what_is_unfinished(self, settings, tmp_path):
+        with pytest.raises(ArtifactError, match="nothing to resume"):
+            ingest.run(settings, tmp_path / "none", workers=1, mode="resume")
+        with pytest.raises(ArtifactError, match="nothing to append"):
+            ingest.run(settings, tmp_path / "none", workers=1, mode="append")
+
+    def test_not_with_another_pixel_policy_or_key(self, settings, tmp_path):
+        ingest.run(settings, tmp_path / "out", workers=1)
+        other = settings.model_copy(update={"size": 16})
+        with pytest.raises(UsageError, match=r"begun with other settings: size 24"):
+            ingest.run(other, tmp_path / "out", workers=1, mode="append")
+        other = settings.model_copy(update={"key_file": tmp_path / "other.key"})
+        with pytest.raises(UsageError, match="begun with the key"):
+            ingest.run(other, tmp_path / "out", workers=1, mode="append")
+
+
+class TestParts:
+    def test_merged_parts_are_the_same_archive(self, settings, tmp_path):
+        parts = [tmp_path / f"part-{n}" for n in (1, 2, 3)]
+        for number, out in enumerate(parts, start=1):
+            ingest.run_part(settings, out, Part(number, 3), workers=1)
+        ingest.run(settings, tmp_path / "whole", workers=1)
+        ingest.merge(parts, tmp_path / "merged", workers=1)
+        assert content(tmp_path / "merged") == content(tmp_path / "whole")
+        with pytest.raises(UsageError, match=r"missing: \[2\] of 3"):
+            ingest.merge([parts[0], parts[2]], tmp_path / "two", workers=1)
+        with pytest.raises(UsageError, match="another process"):
+            ingest.merge([parts[0], parts[0]], tmp_path / "two", workers=1)
+        with pytest.raises(ArtifactError, match="not a finished part"):
+            ingest.merge([tmp_path / "whole"], tmp_path / "one", workers=1)

@@ -1,0 +1,166 @@
+"""Series that are no plain volume: slices twice, missing or few, and volumes within each other."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.uid import generate_uid
+
+from medssl.artifacts import archive, pixels, quarantine, source_paths
+from medssl.config.ingest import IngestSettings
+from medssl.stages import ingest
+
+
+def write(path: Path, z: float, value: int = 0, **tags) -> None:
+    """Write a CT slice; by default its instance number is its height, and its UID its name's."""
+    made = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+    made.ImagePositionPatient, made.InstanceNumber = [0, 0, z], int(z)
+    made.SOPInstanceUID = generate_uid(entropy_srcs=[path.name])
+    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
+    made.PixelData = (made.pixel_array + np.int16(value)).tobytes()
+    for name, told in tags.items():
+        setattr(made, name, told)
+    path.parent.mkdir(exist_ok=True)
+    made.save_as(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def look(tmp_path, folder):
+    """Ingest; return the files of each series in order, the code of each other file, all rows."""
+
+    def call(name: str = "archive", **more):
+        out = tmp_path / name
+        ingest.run(IngestSettings(sources=(folder,), max_rejects=1, **more), out, workers=1)
+        info = archive.read_info(out)
+        rows = archive.read_images(out).to_pylist()
+        told = source_paths.read(out).to_pylist()
+        name_of = {row["image_id"] or row["file_id"]: Path(row["path"]).name for row in told}
+        assert info.files_found == len({row["path"] for row in told}) == len(list(folder.iterdir()))
+        assert info.files_found == info.files_written + quarantine.read(out).num_rows
+        series: dict[str, list[str]] = {}
+        for row in sorted(rows, key=lambda row: row["slice_index"]):
+            series.setdefault(row["series_key"], []).append(name_of[row["image_id"]])
+        rejects = quarantine.read(out).to_pylist()
+        file_of = {row["file_id"]: Path(row["path"]).name for row in told}
+        codes = {file_of[row["file_id"]]: row["code"] for row in rejects}
+        for row in rows:
+            row["name"] = name_of[row["image_id"]]
+            row["mean"] = pixels.read(out, row["shard"])[row["row"], 0].mean()
+        return sorted(series.values()), codes, rows
+
+    return call
+
+
+def test_a_slice_sent_twice_under_another_uid_is_a_duplicate_and_another_one_is_not(folder, look):
+    for z in range(5):
+        write(folder / f"{z}", z)
+    write(folder / "again", 2, InstanceNumber=50)
+    write(folder / "other", 3, 100, InstanceNumber=51)
+    write(folder / "scaled", 4, InstanceNumber=52, RescaleIntercept=-1000)
+    series, codes, rows = look()
+    assert series == [["0", "1", "2", "3", "4"]]
+    assert codes == {
+        "again": "SKIPPED_DUPLICATE", "other": "SAME_POSITION", "scaled": "SAME_POSITION",
+    }  # fmt: skip
+    assert {flag for row in rows for flag in row["flags"]}.isdisjoint({"gap", "duplicate_pixels"})
+
+
+def test_two_exports_of_a_series_are_one(folder, look):
+    for z in range(4):
+        write(folder / f"a{z}", z)
+        write(folder / f"b{z}", z)  # as anonymised anew: other UIDs, the same numbers
+    series, codes, _ = look()
+    assert sorted(name[1] for name in series[0]) == ["0", "1", "2", "3"]
+    assert Counter(codes.values()) == {"SKIPPED_DUPLICATE": 4}
+
+
+def test_repetitions_are_volumes_of_their_own(folder, look):
+    for t in range(3):
+        for z in range(4):
+            write(folder / f"{t}{z}", z, 10 * t, InstanceNumber=4 * t + z + 1)
+    series, codes, rows = look()
+    assert series == [[f"{t}{z}" for z in range(4)] for t in range(3)]
+    assert codes == {}
+    assert all("repeats_by_instance" in row["flags"] for row in rows)
+
+
+def test_a_damaged_slice_gives_way_to_the_one_behind_it(folder, look):
+    for z in range(4):
+        write(folder / f"{z}", z)
+    write(folder / "again", 2, InstanceNumber=50)
+    (folder / "2").write_bytes((folder / "2").read_bytes()[:-500])
+    series, codes, _ = look()
+    assert series == [["0", "1", "again", "3"]]
+    assert codes == {"2": "TRUNCATED"}
+
+
+@pytest.mark.parametrize("gaps", ["keep", "single", "reject"])
+def test_a_missing_slice_is_told_and_dealt_with(folder, look, gaps):
+    for z in (0, 2, 4, 8, 10):
+        write(folder / f"u{z:02d}", z, SeriesInstanceUID="1.2.3.1")
+    for z in range(4):
+        write(folder / f"v{z}", z, SeriesInstanceUID="1.2.3.2")
+    even, uneven = [f"v{z}" for z in range(4)], [f"u{z:02d}" for z in (0, 2, 4, 8, 10)]
+    series, codes, rows = look(gaps=gaps)
+    assert (
+        series
+        == {
+            "keep": [uneven, even],
+            "single": [*([name] for name in uneven), even],
+            "reject": [even],
+        }[gaps]
+    )
+    assert codes == (dict.fromkeys(uneven, "GAP") if gaps == "reject" else {})
+    for row in rows:
+        assert ("gap" in row["flags"]) == (row["name"] in uneven)
+    if gaps == "keep":
+        assert {row["spacing"][2] for row in rows if row["name"] in uneven} == {2}
+
+
+def test_short_series_are_left_out_where_asked_for(folder, look):
+    for z in range(5):
+        write(folder / f"long{z}", z, SeriesInstanceUID="1.2.3.1")
+    for z in range(3):
+        write(folder / f"short{z}", z, SeriesInstanceUID="1.2.3.2")
+    assert [len(names) for names in look("all")[0]] == [5, 3]
+    series, codes, _ = look("long", min_slices=4)
+    assert [len(names) for names in series] == [5]
+    assert codes == {f"short{z}": "SKIPPED_SHORT_SERIES" for z in range(3)}
+
+
+def test_patients_of_one_study_are_told_apart_or_left_out(folder, look):
+    for z in range(3):
+        write(folder / f"a{z}", z)
+        write(folder / f"b{z}", z, PatientID="somebody else", StudyInstanceUID="1.2.9")
+        write(folder / f"c{z}", z, StudyInstanceUID="1.2.10")
+    write(folder / "d", 9, PatientID="a third", StudyInstanceUID="1.2.10")
+    series, codes, rows = look()
+    assert series == [["a0", "a1", "a2"], ["b0", "b1", "b2"]]
+    assert codes == dict.fromkeys(("c0", "c1", "c2", "d"), "MIXED_PATIENTS")
+    assert len({row["patient_key"] for row in rows}) == 2
+
+
+def test_what_else_may_lie_in_one_series_is_split(folder, look):
+    base = {"FrameOfReferenceUID": "1.2.3.9", "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"]}
+    kinds = {
+        "plain": {},
+        "type": {"ImageType": ["ORIGINAL", "PRIMARY", "OTHER"]},
+        "spacing": {"PixelSpacing": [0.7, 0.7]},
+        "turned": {"ImageOrientationPatient": [1, 0, 0, 0, 0.8, 0.6]},
+        "moved": {"FrameOfReferenceUID": "1.2.3.10"},
+        "echo": {"EchoNumbers": 2},
+    }
+    for number, (name, tags) in enumerate(kinds.items()):
+        for z in range(3):  # at heights of their own: no repeat gives them away
+            write(folder / f"{name}{z}", 50 * number + z, **{**base, **tags})
+    series, codes, _ = look()
+    assert series == sorted([f"{name}{z}" for z in range(3)] for name in kinds)
+    assert codes == {}
