@@ -9,15 +9,17 @@ This file imports nothing heavy: a worker sets its environment before numpy is l
 
 import os
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 from medssl.foundation.errors import ResourceError
@@ -33,7 +35,7 @@ _AHEAD = 2  # chunks a worker has: the one it works on and the next; bounds the 
 _TICK = 0.2  # seconds between two looks at the clocks of the workers
 _PARENT_TICK = 10.0  # seconds a worker waits before it looks whether its parent is still there
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_PRELOADED = ("medssl.ingestion.decoding",)  # by the process that workers are forked from
+_PRELOADED = ("medssl.ingestion.preloaded",)  # by the process that workers are forked from
 _IDLE = -1.0
 _STATM = Path("/proc/self/statm")
 
@@ -185,7 +187,7 @@ class _Worker:
         self._process = context.Process(
             target=_serve, args=(theirs, self._place, budget.memory_bytes), daemon=True
         )
-        with _environment():
+        with _plain_start():
             self._process.start()
         theirs.close()
         self._is_ready = False
@@ -230,10 +232,7 @@ class _Worker:
         """
         self._end()
         if not self._is_ready:
-            raise ResourceError(
-                "the worker processes cannot start",
-                fix='put what the script does below `if __name__ == "__main__":`',
-            )
+            raise ResourceError("the worker processes cannot start", fix="run `medssl doctor`")
         number, part, since = self._place
         if since != _IDLE:
             chunk = self.held[0]
@@ -277,15 +276,22 @@ def _context() -> Any:  # noqa: ANN401 - its classes depend on the platform
     return context
 
 
-class _environment:  # noqa: N801 - used like a function
-    """One thread per process: libraries read this when they are loaded."""
+@contextmanager
+def _plain_start() -> Iterator[None]:
+    """Start processes with one thread each, and without importing the user's script again.
 
-    def __enter__(self) -> None:
-        self._before = {name: os.environ.get(name) for name in _THREADS}
-        os.environ.update(dict.fromkeys(_THREADS, "1"))
-
-    def __exit__(self, *_: object) -> None:
-        for name, value in self._before.items():
+    Libraries read the number of threads when they are loaded. Nothing that runs here is from the
+    script, whose imports may take seconds and which may lack a guard.
+    """
+    before = {name: os.environ.get(name) for name in _THREADS}
+    script = sys.modules["__main__"]
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+        for name, value in before.items():
             if value is None:
                 del os.environ[name]
             else:

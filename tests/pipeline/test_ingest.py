@@ -32,7 +32,8 @@ from medssl.stages import ingest
 CANARY = "Zebulon"
 PHANTOM_SETTINGS = {"size": 24, "max_rejects": 0.0, "label": ("finding",)}
 ARCHIVE_FILES = {
-    "archive.json", "report.html", "report.json", "images.parquet", "labels.parquet", "quarantine.parquet", "pixels",
+    "archive.json", "report.html", "report.json", "images.parquet", "labels.parquet",
+    "quarantine.parquet", "pixels",
     "private", "private/paths.parquet", "private/config.yaml", "private/log.txt",
     "private/unmatched_labels.parquet", "private/journal.sqlite", "private/lock",
 }  # fmt: skip

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from medssl.foundation.errors import ResourceError
 from medssl.ingestion import workers
 from medssl.ingestion.codes import Code
 from medssl.ingestion.workers import GIB, Budget, Lost, Work, Workers
@@ -127,23 +128,31 @@ def counted(take, started):
 
 
 SCRIPT = """
-import os
+from medssl.ingestion import decoding
+from medssl.ingestion.header import PLAIN
 from medssl.ingestion.workers import Work, Workers
-def pid(item, at):
-    return os.getpid()
+from functools import partial
+from pathlib import Path
+print("once")
 with Workers(2) as pool:
-    print(list(pool.run(pid, [1.0, 4.0], Work())))
+    print([str(code) for code in pool.run(partial(decoding.header, PLAIN), [Path("text")], Work())])
 """
 
 
-def test_a_script_without_a_guard_is_told_so(tmp_path):
+def test_a_script_needs_no_guard_and_runs_once(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
+    (tmp_path / "text").write_text("text", encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=60
+        [sys.executable, "script.py"], capture_output=True, text=True, cwd=tmp_path, timeout=60
     )
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "ResourceError: the worker processes cannot start" in done.stderr
-    assert '__name__ == "__main__"' in done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "once\n['SKIPPED_TEXT']\n"
+
+
+def test_workers_that_cannot_start_are_told(monkeypatch):
+    monkeypatch.setattr(workers, "_serve", math.sqrt)  # fails with these arguments
+    with pytest.raises(ResourceError, match="the worker processes cannot start"):
+        run(root, [1.0])
 
 
 def test_an_error_of_ours_is_not_swallowed():
