@@ -9,7 +9,8 @@ it stays in `private/`; dates in them are shifted.
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal, Self
 
@@ -61,6 +62,10 @@ class SeriesRow:
     row: int
     count: int  # images; 0: none could be decoded
     outcome: str  # JSON
+
+
+_FILE = attrgetter(*(field.name for field in fields(FileRow)))
+_SERIES = attrgetter(*(field.name for field in fields(SeriesRow)))
 
 
 class Journal:
@@ -134,7 +139,7 @@ class Journal:
         places = ", ".join("?" * len(fields(FileRow)))
         with _explained(self.path):
             self._database.executemany(
-                f"INSERT OR REPLACE INTO files VALUES ({places})", map(astuple, rows)
+                f"INSERT OR REPLACE INTO files VALUES ({places})", map(_FILE, rows)
             )
 
     def move(self, state: State, file_ids: Iterable[str]) -> None:
@@ -163,7 +168,7 @@ class Journal:
         """Add series, or replace where they are."""
         with _explained(self.path):
             self._database.executemany(
-                "INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?, ?, ?)", map(astuple, rows)
+                "INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?, ?, ?)", map(_SERIES, rows)
             )
 
     def publish(self, **facts: str) -> None:
