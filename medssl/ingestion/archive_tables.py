@@ -15,6 +15,7 @@ from medssl.artifacts.archive import ArchiveInfo
 from medssl.config.ingest import IngestSettings
 from medssl.config.settings import relative_to, to_plain
 from medssl.foundation import files
+from medssl.foundation.errors import DataError
 from medssl.foundation.reporting import Reporter
 from medssl.ingestion.books import Books
 from medssl.ingestion.joining import Joined
@@ -86,6 +87,23 @@ def _label_rows(joined: Joined) -> dict[str, int]:
         "rows_without_file": len(joined.unmatched) - n_files,
         "files_without_row": n_files,
     }
+
+
+def require_labels(archive: Path, info: ArchiveInfo) -> None:
+    """Check that an archive that files are added to does not lose its labels by that.
+
+    Raises:
+        DataError: A target it has is not in the new one: its table is gone.
+    """
+    if not (archive / "archive.json").is_file():
+        return
+    gone = sorted(set(formats.read_info(archive).targets) - set(info.targets))
+    if gone:
+        raise DataError(
+            f"the archive has labels called {', '.join(gone)}, whose table is not there any more",
+            where=str(archive),
+            fix="continue with --resume and name the table with --labels",
+        )
 
 
 def write_unmatched(out: Path, joined: Joined, reporter: Reporter) -> None:

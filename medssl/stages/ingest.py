@@ -239,6 +239,7 @@ def _make(
     _require_images(written.images.num_rows, written.rejects)
     spatial_dims = archive_tables.spatial_dims(seen.joined.settings, written, said)
     info = archive_tables.write(made.work, seen, written, books, spatial_dims)
+    archive_tables.require_labels(made.out, info)
     archive_tables.write_unmatched(made.work, seen.joined, said)
     _tell_fixes(info, said)
     resolved = seen.joined.settings.model_copy(update={"spatial_dims": spatial_dims})

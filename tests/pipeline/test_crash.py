@@ -8,6 +8,7 @@ import errno
 import hashlib
 import itertools
 import os
+import shutil
 import signal
 import sys
 import time
@@ -22,7 +23,7 @@ import pytest
 from medssl.artifacts import archive, building, pixels
 from medssl.config.ingest import IngestSettings
 from medssl.foundation import files, locks
-from medssl.foundation.errors import ArtifactError, ResourceError, UsageError
+from medssl.foundation.errors import ArtifactError, DataError, ResourceError, UsageError
 from medssl.ingestion import phantoms, writing
 from medssl.ingestion.writing import Part
 from medssl.stages import ingest
@@ -312,3 +313,45 @@ class TestParts:
             ingest.merge([parts[0], parts[0]], tmp_path / "two", workers=1)
         with pytest.raises(ArtifactError, match="not a finished part"):
             ingest.merge([tmp_path / "whole"], tmp_path / "one", workers=1)
+
+
+class TestAppend:
+    def test_new_files_and_those_of_before_that_are_gone(self, scans, settings, tmp_path):
+        """The archive is that of all files at once, though the first are not there any more."""
+        first, second = tmp_path / "first", tmp_path / "second"
+        shutil.copytree(scans, first, ignore=shutil.ignore_patterns("labels.csv"))
+        phantoms.generate(second, n_patients=3, image_size=32, ct_slices=3, seed=9)
+        both = settings.model_copy(update={"sources": (first, second)})
+        ingest.run(both, tmp_path / "whole", workers=1)
+        only = settings.model_copy(update={"sources": (first,)})
+        ingest.run(only, tmp_path / "out", workers=1)
+        first.rename(tmp_path / "unplugged")
+        ingest.run(both, tmp_path / "out", workers=1, mode="append")
+        assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+    def test_a_file_that_has_changed_is_read_again(self, scans, settings, tmp_path):
+        copy = tmp_path / "copy"
+        shutil.copytree(scans, copy)
+        settings = settings.model_copy(update={"sources": (copy,)})
+        ingest.run(settings, tmp_path / "out", workers=1)
+        path = sorted(copy.rglob("*.dcm"))[3]
+        path.write_bytes(path.read_bytes()[:-40])
+        result = ingest.run(settings, tmp_path / "out", workers=1, mode="append")
+        assert result.info.quarantined["TRUNCATED"] >= 1
+        ingest.run(settings, tmp_path / "whole", workers=1)
+        assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+    def test_labels_are_not_lost_with_their_table(self, scans, settings, tmp_path):
+        copy = tmp_path / "copy"
+        shutil.copytree(scans, copy)
+        settings = settings.model_copy(update={"sources": (copy,), "label": ("finding",)})
+        ingest.run(settings, tmp_path / "out", workers=1)
+        table = copy / "labels.csv"
+        table.rename(tmp_path / "elsewhere.csv")
+        unlabelled = settings.model_copy(update={"label": ()})
+        with pytest.raises(DataError, match="labels called finding, whose table is not there"):
+            ingest.run(unlabelled, tmp_path / "out", workers=1, mode="append")
+        assert archive.read_info(tmp_path / "out").targets
+        (tmp_path / "elsewhere.csv").rename(table)
+        ingest.run(settings, tmp_path / "out", workers=1, mode="resume")
+        assert archive.read_info(tmp_path / "out").targets["finding"]
