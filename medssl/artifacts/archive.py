@@ -113,7 +113,7 @@ def read_info(archive: Path) -> ArchiveInfo:
         raise ArtifactError(
             "the archive is unfinished" if unfinished else "no archive",
             where=str(archive),
-            fix="run `medssl ingest` again into a new folder"
+            fix=f"finish it with `medssl ingest -o {archive} --resume`; parts need --merge"
             if unfinished
             else "run `medssl ingest` first",
         )

@@ -30,8 +30,8 @@ CREATE TABLE IF NOT EXISTS files (
   size INTEGER, changed INTEGER, state TEXT NOT NULL, stage TEXT, code TEXT, header TEXT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS series (
-  digest TEXT PRIMARY KEY, area TEXT NOT NULL, shard INTEGER NOT NULL, row INTEGER NOT NULL,
-  count INTEGER NOT NULL, outcome TEXT NOT NULL
+  digest TEXT NOT NULL, area TEXT NOT NULL, shard INTEGER NOT NULL, row INTEGER NOT NULL,
+  count INTEGER NOT NULL, outcome TEXT NOT NULL, PRIMARY KEY (digest, area)
 ) WITHOUT ROWID;
 """
 
@@ -159,9 +159,9 @@ class Journal:
             )
 
     def series(self) -> dict[str, SeriesRow]:
-        """Return all series by digest."""
+        """Return all series by digest; as they are in the making where they are in both areas."""
         with _explained(self.path):
-            rows = self._database.execute("SELECT * FROM series")
+            rows = self._database.execute("SELECT * FROM series ORDER BY area")
             return {row[0]: SeriesRow(*row) for row in rows}
 
     def put_series(self, rows: Iterable[SeriesRow]) -> None:
@@ -169,6 +169,22 @@ class Journal:
         with _explained(self.path):
             self._database.executemany(
                 "INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?, ?, ?)", map(_SERIES, rows)
+            )
+
+    def forget(self, digests: Iterable[str]) -> None:
+        """Forget series that are in no archive yet."""
+        with _explained(self.path):
+            self._database.executemany(
+                "DELETE FROM series WHERE area = 'work' AND digest = ?",
+                ((digest,) for digest in digests),
+            )
+
+    def forget_shard(self, shard: int | None) -> None:
+        """Forget what a shard in the making holds, before it is replaced; None: all of them."""
+        with _explained(self.path):
+            self._database.execute(
+                "DELETE FROM series WHERE area = 'work' AND (shard = ? OR ? IS NULL)",
+                (shard, shard),
             )
 
     def publish(self, **facts: str) -> None:

@@ -60,3 +60,10 @@ def read(archive: Path, shard: int) -> NDArray[np.generic]:
     except (ValueError, OSError, EOFError) as error:
         raise ArtifactError("the pixel shard is damaged", where=str(path)) from error
     return store
+
+
+def drop_from(archive: Path, shard: int) -> None:
+    """Remove the shards from number ``shard`` on, which an earlier attempt has left."""
+    for path in (archive / "pixels").glob("*.npy"):
+        if int(path.stem) >= shard:
+            path.unlink()

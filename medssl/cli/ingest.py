@@ -26,6 +26,10 @@ def ingest(  # noqa: PLR0913 - one parameter per option
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Archive to create.")] = Path("archive"),
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="Paths to leave out, such as '*/masks/*'; may be repeated."),
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="CSV table with labels.")] = None,
     key: Annotated[
         str | None, typer.Option(help="What a table row names: path, stem, patient, study, series.")
@@ -37,6 +41,17 @@ def ingest(  # noqa: PLR0913 - one parameter per option
     series: Annotated[str | None, typer.Option(help="tag, parent or col:NAME.")] = None,
     size: Annotated[str | None, typer.Option(help="Longest stored side in px, or keep.")] = None,
     spatial_dims: Annotated[str | None, typer.Option(help="auto, 2 or 3.")] = None,
+    spacing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MM,MM,MM",
+            help="Resample volumes: spacing along columns, rows and slices; with --size keep.",
+        ),
+    ] = None,
+    orientation: Annotated[
+        str | None,
+        typer.Option(help="Turn volumes: where columns, rows and slices point, such as RAS."),
+    ] = None,
     colour: Annotated[
         str | None, typer.Option(help="Colour images: reject, gray (luminance) or keep.")
     ] = None,
@@ -89,15 +104,18 @@ def ingest(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Read DICOM, NIfTI, PNG, JPEG, TIFF and MedMNIST files into an archive."""
     flags = {
+        "exclude": tuple(exclude) if exclude else None,
         "labels": labels, "key": key, "key_column": key_column,
         "label": tuple(label) if label else None, "patient": patient, "site": site,
         "series": series, "size": _number(size), "spatial_dims": _number(spatial_dims),
+        "spacing": options.several(spacing), "orientation": orientation,
         "colour": colour, "four_d": four_d, "gaps": gaps, "min_slices": min_slices,
         "include": tuple(include) if include else None, "key_file": key_file,
         "max_rejects": max_rejects, "thumbnails": thumbnails, "smoke": smoke,
     }  # fmt: skip
     how = _How(tuple(sources or ()), out, workers=scheduler or workers, shard=shard, merge=merge)
     _check(resume=resume, append=append, merge=merge, shard=shard, dry_run=dry_run)
+    _check_unused(how, flags, merge=merge, resume=resume, others=(workers, scheduler, config, sets))
     mode: Mode = "resume" if resume else "append" if append else "new"
     if merge:
         _show(how.merged(console.RichReporter()), as_json=as_json)
@@ -172,9 +190,31 @@ def _check(*, resume: bool, append: bool, merge: bool, shard: str | None, dry_ru
     given = {"--resume": resume, "--append": append, "--merge": merge}
     told = [name for name, is_given in given.items() if is_given]
     told += ["--shard"] if shard and (append or merge) else []
-    told += ["--dry-run"] if dry_run and told else []
+    told += ["--dry-run"] if dry_run and (resume or merge or shard) else []
     if len(told) > 1:
         raise UsageError(f"{' and '.join(told)} exclude each other", fix="give one of them")
+
+
+def _check_unused(
+    how: _How, flags: Mapping[str, Any], *, merge: bool, resume: bool, others: tuple[Any, ...]
+) -> None:
+    """Refuse what would be ignored.
+
+    Raises:
+        UsageError: It was given.
+    """
+    workers, scheduler, config, sets = others
+    given = [name for name, value in flags.items() if value is not None]
+    if merge and (given or config or sets):
+        raise UsageError(
+            "the parts have their settings, and --merge takes no others", fix="leave them out"
+        )
+    if workers and scheduler:
+        raise UsageError("--workers and --scheduler exclude each other", fix="give one of them")
+    if resume and how.sources:
+        raise UsageError(
+            "--resume reads the sources it began with", fix="leave them out, or use --append"
+        )
 
 
 def _part(text: str) -> "Part":

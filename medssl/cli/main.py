@@ -70,6 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if code == CTRL_C:
             console.error(f"stopped by Ctrl-C\n  fix: {_CONTINUE}")
         return code
+    except KeyboardInterrupt:  # while a command was still being loaded
+        console.error("stopped by Ctrl-C")
+        return CTRL_C
     except MedSSLError as failure:
         return _report(failure, as_json="--json" in arguments)
     except MemoryError:

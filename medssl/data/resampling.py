@@ -4,7 +4,7 @@ MONAI turns and interpolates. It keeps the shear of a tilted gantry and takes ev
 voxels grow; here the shear is undone, and values are smoothed before they are thinned out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import nibabel as nib
 import numpy as np
@@ -17,6 +17,7 @@ from scipy import ndimage
 Matrix = NDArray[np.float64]
 
 SHEAR = 5e-3  # cosine between two axes from which on they are made orthogonal
+_SLAB = 2**22  # voxels interpolated at a time: each takes 60 bytes meanwhile
 _AXIS_OF = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
 
 
@@ -64,8 +65,12 @@ def _on_grid(
     sigma = np.maximum(0, (wanted / lengths - 1) / 2)  # voxels
     values = ndimage.gaussian_filter(image.numpy(), (0, *sigma), mode="nearest")
     resampling = SpatialResample(mode="bilinear", padding_mode="border", dtype=torch.float64)
-    smooth = MetaTensor(torch.from_numpy(values), affine=affine)
-    return resampling(smooth, dst_affine=torch.from_numpy(grid), spatial_size=size)
+    smooth = MetaTensor(torch.from_numpy(values).double(), affine=affine)
+    slabs = [
+        resampling(smooth, dst_affine=torch.from_numpy(place), spatial_size=part).float()
+        for place, part in _slabs(grid, size)
+    ]
+    return MetaTensor(torch.cat([slab.as_tensor() for slab in slabs], dim=-1), affine=grid)
 
 
 def _axes(affine: Matrix) -> tuple[Matrix, Matrix]:
@@ -108,3 +113,12 @@ def _covering(
     grid[:3, :3] = steps
     grid[:3, 3] = affine[:3, 3] + steps @ first
     return grid, tuple(int(n) for n in np.round(last - first) + 1)
+
+
+def _slabs(grid: Matrix, size: tuple[int, ...]) -> Iterator[tuple[Matrix, tuple[int, ...]]]:
+    """Yield the affine and size of runs of slices that make up a grid."""
+    at_a_time = max(1, _SLAB // (size[0] * size[1]))
+    for first in range(0, size[2], at_a_time):
+        place = grid.copy()
+        place[:3, 3] += first * grid[:3, 2]
+        yield place, (*size[:2], min(at_a_time, size[2] - first))

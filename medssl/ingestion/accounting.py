@@ -17,6 +17,7 @@ from medssl.ingestion import advice, composition
 from medssl.ingestion.assignment import Entry
 from medssl.ingestion.codes import FIXES, MEANINGS, NO_IMAGES, TITLES, Code
 from medssl.ingestion.flags import MEANINGS as FLAGS
+from medssl.ingestion.geometry import Stack
 from medssl.ingestion.grouping import Series
 
 StepName = Literal["found", "images", "readable", "accepted", "written"]
@@ -101,6 +102,7 @@ def compose(account: Account) -> Record:
         "targets": composition.targets(images, account.labels),
         "label_rows": dict(info.label_rows),
         "patients_at_several_sites": composition.shared_patients(images),
+        "images_of_several_patients": composition.shared_images(images),
         "archive": {
             "hash": info.hash,
             "key_id": info.key_id,
@@ -139,29 +141,19 @@ def steps(
     )
 
 
-def findings(series: Sequence[Series]) -> list[Finding]:
+def findings(stacks: Mapping[str, Stack]) -> list[Finding]:
     """Return what is unusual about the geometry of series, in numbers.
 
     Args:
-        series: As gathered from the headers.
+        stacks: How the slices that were written follow each other, by series key.
     """
     found = []
-    for one in series:
-        if one.stack is not None and one.stack.missing:
-            stack = one.stack
-            found.append(
-                Finding(
-                    series_key=one.key,
-                    what="gap",
-                    count=stack.missing,
-                    amount=stack.missing_mm,
-                    unit="mm",
-                )
-            )
-        if one.stack is not None and "tilt" in one.stack.flags:
-            found.append(
-                Finding(series_key=one.key, what="tilt", amount=one.stack.tilt, unit="degrees")
-            )
+    for key, stack in stacks.items():
+        if stack.missing:
+            n, mm = stack.missing, stack.missing_mm
+            found.append(Finding(series_key=key, what="gap", count=n, amount=mm, unit="mm"))
+        if "tilt" in stack.flags:
+            found.append(Finding(series_key=key, what="tilt", amount=stack.tilt, unit="degrees"))
     return found
 
 

@@ -85,9 +85,10 @@ def _burned_in(record: Record) -> Iterator[Caution]:
 
 def _gaps(record: Record) -> Iterator[Caution]:
     row = _flag(record, "gap")
-    if row is None or record["settings"].get("gaps", "keep") != "keep":
-        return
     found = next((one for one in record["findings"] if one["what"] == "gap"), None)
+    is_settled = record["settings"].get("gaps", "keep") != "keep" and found is None
+    if row is None or is_settled:
+        return
     told = ""
     if found and found["largest"] is not None:
         told = f", {found['largest']:g} {found['unit']} in the worst"
@@ -152,6 +153,16 @@ def _sites(record: Record) -> Iterator[Caution]:
         }
 
 
+def _shared_images(record: Record) -> Iterator[Caution]:
+    if n := record["images_of_several_patients"]:
+        yield {
+            "about": "Equal images",
+            "text": f"{counted(n, 'image')} with the same pixels under different patients: folds may share "
+            "them",
+            "fix": "name the patients with a table, or take out the copies",
+        }
+
+
 def _lossy(record: Record) -> Iterator[Caution]:
     n, of = sum(row["lossy"] for row in record["encodings"]), record["counts"]["images"]
     if n:
@@ -179,5 +190,5 @@ def _flag(record: Record, name: str) -> Record | None:
 
 _CHECKS: tuple[Callable[[Record], Iterator[Caution]], ...] = (
     _rejects, _lost_patients, _unnamed_patients, _burned_in, _gaps, _urgent_codes, _labels, _sites,
-    _lossy, _no_rescale,
+    _shared_images, _lossy, _no_rescale,
 )  # fmt: skip

@@ -89,20 +89,24 @@ def _label_rows(joined: Joined) -> dict[str, int]:
     }
 
 
-def require_labels(archive: Path, info: ArchiveInfo) -> None:
+def require_labels(archive: Path, settings: IngestSettings, info: ArchiveInfo) -> None:
     """Check that an archive that files are added to does not lose its labels by that.
 
     Raises:
-        DataError: A target it has is not in the new one: its table is gone.
+        DataError: A target is not in the new one, or fewer images have it: a table is gone.
     """
     if not (archive / "archive.json").is_file():
         return
-    gone = sorted(set(formats.read_info(archive).targets) - set(info.targets))
+    if settings.labels is not None:  # the user has said which table counts
+        return
+    before = formats.read_info(archive).targets
+    counts = {name: sum(values.values()) for name, values in info.targets.items()}
+    gone = sorted(n for n, values in before.items() if counts.get(n, 0) < sum(values.values()))
     if gone:
         raise DataError(
-            f"the archive has labels called {', '.join(gone)}, whose table is not there any more",
+            f"the archive has more labels called {', '.join(gone)}: a table of them is gone",
             where=str(archive),
-            fix="continue with --resume and name the table with --labels",
+            fix="bring it back, or name a table with --labels",
         )
 
 

@@ -269,6 +269,14 @@ def shared_ids(entries: Sequence[Entry]) -> int:
     return sum(len(found) > 1 for found in sites.values())
 
 
+def ids_of_both_sexes(entries: Sequence[Entry]) -> int:
+    """Return how many patient keys have images of women and of men."""
+    sexes: dict[str, set[str | None]] = {}
+    for entry in entries:
+        sexes.setdefault(entry.patient_key, set()).add(entry.facts.sex)
+    return sum({"F", "M"} <= found for found in sexes.values())
+
+
 def _patient(file: SourceFile, header: Header, row: Mapping[str, str], rules: Rules) -> str:
     """Return who it is; only a tag may hold a placeholder, what the user names is meant."""
     tag = header.identity.patient

@@ -11,28 +11,33 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError, ValidationError
 
 from medssl.artifacts import building, pixels
 from medssl.artifacts.journal import FileRow, Journal, SeriesRow
+from medssl.foundation.errors import ArtifactError
 from medssl.ingestion import vocabulary
 from medssl.ingestion.codes import Code
-from medssl.ingestion.decoding import Job, Outcome
+from medssl.ingestion.decoding import Job
 from medssl.ingestion.discover import SourceFile
 from medssl.ingestion.header import VERSION, Header
 from medssl.ingestion.identity import SiteKey
 from medssl.ingestion.shards import Known, Place
+from medssl.ingestion.storing import Outcome
 
 _HEADER = TypeAdapter(Header)
 _OUTCOME = TypeAdapter(Outcome)
 _READ = frozenset({"sniff", "header"})  # stages that look at one file alone
-_NEVER_OPENED = frozenset({Code.SKIPPED_LINK, Code.SKIPPED_SPECIAL})
+_NEVER_OPENED = frozenset({Code.SKIPPED_LINK, Code.SKIPPED_SPECIAL, Code.SKIPPED_EXCLUDED})
 _WORTH_ANOTHER_TRY = frozenset(
     {Code.NO_DECODER, Code.UNREADABLE, Code.VANISHED, Code.WORKER_DIED, Code.TIMED_OUT,
      Code.OUT_OF_MEMORY}
 )  # fmt: skip
 _LONGEST_SHIFT = 365_000  # days
+_LAST_DAY = date.max.toordinal()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +72,15 @@ class Books:
             if not any(f'"{code}"' in row.outcome for code in _WORTH_ANOTHER_TRY)
         }
         self._stamps: dict[str, Stamp] = {}
+        self._ids: dict[tuple[int, str], str] = {}
+        self._shards: dict[tuple[Path, int], NDArray[np.generic]] = {}
 
     def file_id(self, file: SourceFile) -> str:
         """Return the id of a file."""
-        return self.key.file(str(file.source), file.relative)
+        name = (file.source, file.relative)
+        if name not in self._ids:
+            self._ids[name] = self.key.file(str(file.source), file.relative)
+        return self._ids[name]
 
     def remembered(self) -> list[SourceFile]:
         """Return the files of an archive that is being added to; they may be gone by now."""
@@ -96,7 +106,7 @@ class Books:
             if stamp.size is None and before is not None:  # gone: it is known as it was
                 stamp = Stamp(before.size, before.changed)
             self._stamps[name] = stamp
-            if before is not None and (before.size, before.changed) != (stamp.size, stamp.changed):
+            if before is not None and not _is_same(before, file, stamp):
                 del self._rows[name]
             new.append(self._rows.get(name) or self._row(file))
         with self._journal.transaction():
@@ -135,6 +145,25 @@ class Books:
             self._journal.move("grouped", map(self.file_id, accepted))
             self._journal.quarantine(codes)
 
+    def want(self, digests: Iterable[str]) -> None:
+        """Say which series the archive will have, before any shard in the making is replaced.
+
+        What the others would need is forgotten; what is known stays readable until the end.
+        """
+        wanted = set(digests)
+        stale = [digest for digest in self._known if digest not in wanted]
+        with self._journal.transaction():
+            self._journal.forget(stale)
+        self._known = {digest: self._known[digest] for digest in self._known.keys() & wanted}
+        for place, row in self._known.values():
+            if row.count and (place, row.shard) not in self._shards:
+                self._shards[place, row.shard] = pixels.read(place, row.shard)
+
+    def replaces(self, shard: int) -> None:
+        """Say that a shard in the making is about to be replaced."""
+        with self._journal.transaction():
+            self._journal.forget_shard(shard)
+
     def knows(self, digest: str) -> bool:
         """Return whether series have been decoded."""
         return digest in self._known
@@ -145,7 +174,13 @@ class Books:
         outcome = _OUTCOME.validate_json(row.outcome)
         if not row.count:
             return outcome
-        stored = pixels.read(place, row.shard)[row.row : row.row + row.count]
+        stored = self._shards[place, row.shard][row.row : row.row + row.count]
+        if len(stored) != row.count:
+            raise ArtifactError(
+                "the journal and the pixels disagree",
+                where=str(pixels.shard_path(place, row.shard)),
+                fix="ingest into a new folder",
+            )
         return Known(pixels=stored, outcome=outcome, folder=place, place=Place(row.shard, row.row))
 
     def wrote(
@@ -163,7 +198,7 @@ class Books:
     def digest(self, job: Job, file_ids: Mapping[Path, str]) -> str:
         """Return what a job is known by."""
         how = (VERSION, job.dtype, job.side, job.largest, job.channels, job.how)
-        lines = [repr(how)]
+        lines = [repr(how if job.grid is None else (*how, job.grid))]
         for volume in job.volumes:
             lines.append("series")
             for source in volume:
@@ -191,8 +226,15 @@ class Books:
         day = vocabulary.parse_date(header.identity.date)
         if day is None:
             return header
-        moved = date.fromordinal(day.toordinal() + days).strftime("%Y%m%d")
-        return replace(header, identity=replace(header.identity, date=moved))
+        moved = date.fromordinal((day.toordinal() + days - 1) % _LAST_DAY + 1)
+        text = f"{moved.year:04}{moved.month:02}{moved.day:02}"
+        return replace(header, identity=replace(header.identity, date=text))
+
+
+def _is_same(row: FileRow, file: SourceFile, stamp: Stamp) -> bool:
+    """Return whether the journal tells of this file as it is now."""
+    is_here = row.path == os.fsencode(file.path)
+    return is_here and (row.size, row.changed) == (stamp.size, stamp.changed)
 
 
 def _is_readable(journal: Journal) -> bool:

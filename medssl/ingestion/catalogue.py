@@ -1,18 +1,21 @@
 """The rows of the archive's tables, made from what was decoded."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from medssl.ingestion import geometry
 from medssl.ingestion.assignment import Entry
-from medssl.ingestion.decoding import Image
 from medssl.ingestion.grouping import Series
 from medssl.ingestion.identity import SiteKey
 from medssl.ingestion.shards import Place
 from medssl.ingestion.slices import Slice
+from medssl.ingestion.storing import Image, Outcome
 from medssl.ingestion.vocabulary import parse_date
 
 Row = dict[str, object]
+Value = TypeVar("Value")
 FACTS = (
     "modality", "body_part", "view", "laterality", "manufacturer", "model", "kvp", "te_ms", "tr_ms",
     "b_value", "age_band", "sex", "lossy", "transfer_syntax",
@@ -30,7 +33,7 @@ def first_days(entries: Sequence[Entry]) -> dict[str, int]:
 
 def image_rows(
     batch: Sequence[Series],
-    images: Sequence[Image],
+    outcome: Outcome,
     place: Place,
     days: Mapping[str, int],
     seen: set[tuple[str, int, str]],
@@ -40,7 +43,7 @@ def image_rows(
 
     Args:
         batch: The series that were decoded together.
-        images: Their images.
+        outcome: Their images.
         place: Where they lie.
         days: See `first_days`.
         seen: Series, position and digest of the images so far; grows. Equal pixels at one position
@@ -48,10 +51,12 @@ def image_rows(
         key: The institution's key.
     """
     pieces = [(series, piece) for series in batch for piece in series.slices]
+    whole = {} if outcome.grid is None else {series.key: _whole(series) for series in batch}
     counts: Counter[str] = Counter()
-    for number, image in enumerate(images):
+    for number, image in enumerate(outcome.images):
         series, piece = pieces[image.source]
-        entry = piece.entry
+        entry = piece.entry if image.nearest is None else whole[series.key]
+        name = _name(piece) if image.nearest is None else _new_name(series, outcome, counts)
         day, first = _day(entry), days.get(entry.patient_key)
         flags = {*series.flags, *entry.flags, *image.flags}
         if image.position_mm is not None:
@@ -61,7 +66,7 @@ def image_rows(
             seen.add(twin)
         facts = {name: getattr(entry.facts, name) for name in FACTS}
         row: Row = {
-            "image_id": _image_id(piece, key),
+            "image_id": key.image(*name),
             "patient_key": entry.patient_key,
             "study_key": entry.study_key,
             "series_key": series.key,
@@ -94,11 +99,37 @@ def label_rows(image_id: str, entry: Entry, targets: Sequence[str]) -> list[Row]
     ]
 
 
-def _image_id(piece: Slice, key: SiteKey) -> str:
+def _name(piece: Slice) -> tuple[str, ...]:
+    """Return what no other image is called; never written."""
     told = piece.entry.header.identity
     uids = ("uid", told.study, told.series, told.image)
     name = uids if told.has_uid else ("file", piece.entry.content)
-    return key.image(*name, str(piece.number))
+    return (*name, str(piece.number))
+
+
+def _new_name(series: Series, outcome: Outcome, counts: Mapping[str, int]) -> tuple[str, ...]:
+    """Return the same for the next resampled image of a series: it is in no file."""
+    assert outcome.grid is not None
+    how = (str(outcome.grid.spacing), str(outcome.grid.orientation))
+    return ("resampled", series.key, *how, str(counts.get(series.key, 0)))
+
+
+def _whole(series: Series) -> Entry:
+    """Return what the slices of a series have in common, and the flags of all of them."""
+    entries = [piece.entry for piece in series.slices]
+    facts = {name: _common(getattr(entry.facts, name) for entry in entries) for name in FACTS}
+    return replace(
+        series.first,
+        site=_common(entry.site for entry in entries),
+        facts=replace(series.first.facts, **facts),
+        flags=tuple({flag for entry in entries for flag in entry.flags}),
+    )
+
+
+def _common(values: Iterable[Value]) -> Value | None:
+    """Return what all values are, None where they differ."""
+    first, *others = values
+    return first if all(other == first for other in others) else None
 
 
 def _day(entry: Entry) -> int | None:

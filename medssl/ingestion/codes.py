@@ -13,6 +13,7 @@ class Code(StrEnum):
     SKIPPED_LINK = "SKIPPED_LINK"
     SKIPPED_SPECIAL = "SKIPPED_SPECIAL"
     SKIPPED_OTHER = "SKIPPED_OTHER"
+    SKIPPED_EXCLUDED = "SKIPPED_EXCLUDED"
     SKIPPED_DICOMDIR = "SKIPPED_DICOMDIR"
     SKIPPED_REPORT = "SKIPPED_REPORT"
     SKIPPED_PRESENTATION = "SKIPPED_PRESENTATION"
@@ -67,6 +68,7 @@ MEANINGS: dict[Code, str] = {
     Code.SKIPPED_LINK: "A symbolic link; links are never followed.",
     Code.SKIPPED_SPECIAL: "A pipe, socket or device, not a file.",
     Code.SKIPPED_OTHER: "A binary file in no image format known to medssl.",
+    Code.SKIPPED_EXCLUDED: "Its path fits an `--exclude` pattern; it was never opened.",
     Code.SKIPPED_DICOMDIR: "A DICOM directory; the files it lists are found by walking the folder.",
     Code.SKIPPED_REPORT: "A DICOM structured report or key object selection.",
     Code.SKIPPED_PRESENTATION: "A DICOM presentation state.",
@@ -122,6 +124,7 @@ MEANINGS: dict[Code, str] = {
 
 NO_IMAGES = frozenset(  # of the codes that skip: the others are images nobody asked for
     {Code.SKIPPED_TEXT, Code.SKIPPED_LINK, Code.SKIPPED_SPECIAL, Code.SKIPPED_OTHER,
+     Code.SKIPPED_EXCLUDED,
      Code.SKIPPED_DICOMDIR, Code.SKIPPED_REPORT, Code.SKIPPED_PRESENTATION,
      Code.SKIPPED_SEGMENTATION, Code.SKIPPED_RADIOTHERAPY, Code.SKIPPED_DOCUMENT,
      Code.SKIPPED_NO_PIXELS}
@@ -133,6 +136,7 @@ STEPS: dict[Code, tuple[str, ...]] = {
     Code.SKIPPED_TEXT: _OPENING,
     Code.SKIPPED_LINK: _OPENING,
     Code.SKIPPED_SPECIAL: _OPENING,
+    Code.SKIPPED_EXCLUDED: _OPENING,
     Code.SKIPPED_OTHER: _OPENING,
     Code.SKIPPED_DICOMDIR: _HEADER,
     Code.SKIPPED_REPORT: _HEADER,
@@ -169,7 +173,7 @@ STEPS: dict[Code, tuple[str, ...]] = {
     Code.MIXED_PATIENTS: ("group",),
     Code.CONFLICTING_COPY: ("geometry", "decode"),
     Code.SAME_POSITION: ("decode",),
-    Code.GAP: ("geometry",),
+    Code.GAP: ("geometry", "decode"),
     Code.TRUNCATED: _READING,
     Code.SIZE_MISMATCH: _READING,
     Code.DECODE_FAILED: ("decode",),
@@ -183,6 +187,7 @@ TITLES: dict[Code, str] = {  # a few words for a figure or a table
     Code.SKIPPED_TEXT: "Text files",
     Code.SKIPPED_LINK: "Symbolic links",
     Code.SKIPPED_SPECIAL: "Pipes, sockets, devices",
+    Code.SKIPPED_EXCLUDED: "Excluded paths",
     Code.SKIPPED_OTHER: "Other binary files",
     Code.SKIPPED_DICOMDIR: "DICOM directories",
     Code.SKIPPED_REPORT: "Structured reports",

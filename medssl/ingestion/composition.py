@@ -141,6 +141,22 @@ def shared_patients(images: pa.Table) -> int:
     return _groups(named, "patient_key", "site", lambda n: n > 1)
 
 
+def shared_images(images: pa.Table) -> int:
+    """Return how many images have the same pixels as one of another patient.
+
+    Only images without a position count: empty slices of volumes are all alike.
+
+    Args:
+        images: Rows of `images.parquet`.
+    """
+    loose = images.filter(pc.is_null(images["affine"]))
+    by_pixels = loose.group_by("pixel_sha256").aggregate(
+        [("patient_key", "count_distinct"), ("image_id", "count")]
+    )
+    shared = by_pixels.filter(pc.greater(by_pixels["patient_key_count_distinct"], 1))
+    return int(pc.sum(shared["image_id_count"]).as_py() or 0)
+
+
 def _target(name: str, table: pa.Table) -> Row:
     rows = _counts(table, table["value"])
     labelled = table.filter(pc.is_valid(table["value"]))

@@ -1,20 +1,19 @@
 """What runs in workers: read a header, and decode series into the archive's dtype and shape."""
 
 import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from medssl.ingestion import geometry, intensity, resize, seam, sniff
+from medssl.ingestion import geometry, intensity, seam, sniff, storing
 from medssl.ingestion.codes import Code, RejectedFile
-from medssl.ingestion.geometry import Plane
 from medssl.ingestion.header import PLAIN, Header, Reading
+from medssl.ingestion.storing import NOTHING, Decoded, Grid, Outcome, Ready, Volume
 from medssl.ingestion.workers import At, Lost, nowhere
 
-_NOTHING = np.empty((0, 1, 0, 0), dtype=np.uint8)
 _BYTES_PER_PIXEL = 24  # as read, as a double, as it waits, and as it is stored
 
 
@@ -59,6 +58,7 @@ class Job:
     largest: int | None  # longest side of a stored image, px; None: never shrunk
     channels: int = 1  # of the archive: a gray image is repeated
     how: Reading = PLAIN
+    grid: Grid | None = None  # volumes are not stored as they are but `resampled`
     lost: tuple[tuple[int, Code], ...] = ()  # files that ended a process: not opened again
 
     @property
@@ -80,50 +80,12 @@ class Job:
         return self.channels, rows, columns
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
-    """What is known of a decoded image besides its pixels."""
-
-    source: int  # which of the job's sources
-    file: int  # which of the job's paths: the first of its copies that could be decoded
-    rows: int
-    columns: int
-    position_mm: float | None
-    spacing: tuple[float | None, float | None, float | None] | None
-    affine: list[float] | None
-    slope: float
-    intercept: float
-    sha256: str
-    flags: tuple[str, ...]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Outcome:
-    """What became of a job, besides pixels."""
+class Opened:
+    """Series that have to be resampled before they are stored."""
 
-    images: tuple[Image, ...]  # N
-    stacks: tuple[geometry.Stack | None, ...]  # one per series; None where there is no volume
-    rejected: tuple[tuple[int, Code], ...]  # which of the job's paths
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Decoded:
-    """Decoded series."""
-
-    pixels: NDArray[Any]  # (N, C, H, W)
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class _Ready:
-    """An image that is decoded and shrunk but not yet stored."""
-
-    source: int
-    file: int
-    values: NDArray[Any]  # (rows, columns) or (rows, columns, 3)
-    plane: Plane | None
-    spacing: tuple[float, float] | None
-    flags: tuple[str, ...]
+    volumes: Sequence[Volume]
+    rejected: Mapping[int, Code]
 
 
 def header(how: Reading, path: Path, at: At = nowhere) -> Header | Code:
@@ -136,7 +98,7 @@ def claims(job: Job) -> int:
     """Return the bytes a job may need for its pixels: those it keeps and those of one file."""
     kept = sum(_n_pixels(source.header) for source in job.sources)
     in_a_file = max(_n_pixels(s.header) * len(s.header.frames) for s in job.sources)
-    return _BYTES_PER_PIXEL * (kept + in_a_file)
+    return _BYTES_PER_PIXEL * (kept + 2 * in_a_file)
 
 
 def without(job: Job, lost: Lost) -> Job:
@@ -144,23 +106,34 @@ def without(job: Job, lost: Lost) -> Job:
     return replace(job, lost=(*job.lost, (lost.part, lost.code)))
 
 
-def decode(job: Job, at: At = nowhere) -> Decoded:
-    """Return the images of some series; files that cannot be decoded are listed with a code."""
+def decode(job: Job, at: At = nowhere) -> Decoded | Opened:
+    """Return the images of some series; files that cannot be decoded are listed with a code.
+
+    What is to be resampled comes with native shapes, for `resampled.finish`.
+    """
     try:
         return _decode(job, at)
     except MemoryError:  # not while a file was read but while the series was put together
         rejected = tuple((part, Code.OUT_OF_MEMORY) for part in range(len(job.paths)))
         stacks = (None,) * len(job.volumes)
         outcome = Outcome(images=(), stacks=stacks, rejected=rejected)
-        return Decoded(pixels=_NOTHING, outcome=outcome)
+        return Decoded(pixels=NOTHING, outcome=outcome)
 
 
-def _decode(job: Job, at: At) -> Decoded:
-    files = _Files(job, at)
+def _decode(job: Job, at: At) -> Decoded | Opened:
     rejected: dict[int, Code] = {}
-    parts: list[NDArray[Any]] = []
-    images: list[Image] = []
-    stacks: list[geometry.Stack | None] = []
+    volumes = _volumes(job, at, rejected)
+    if job.grid is not None:
+        opened = list(volumes)
+        if any(volume.can_be_resampled for volume in opened):
+            return Opened(volumes=opened, rejected=rejected)
+        volumes = (storing.unturned(volume, job.largest) for volume in opened)
+    return storing.stored(volumes, rejected, job.shape, job.grid)
+
+
+def _volumes(job: Job, at: At, rejected: dict[int, Code]) -> Iterator[Volume]:
+    """Yield every series with the images that can be read, and add to ``rejected``."""
+    files = _Files(job, at)
     policies: dict[frozenset[int], intensity.Policy] = {}  # one per file, not per image of it
     first = 0
     for volume in job.volumes:
@@ -172,41 +145,75 @@ def _decode(job: Job, at: At) -> Decoded:
         for number, source in enumerate(volume, start=first):
             found = _first_readable(source, files, rejected)
             if found is not None:
-                ready.append(_prepare(job, number, source, found, how))
+                image = _prepare(number, source, found, how)
+                ready.append(storing.shrunk(image, None if job.grid else job.largest))
         first += len(volume)
-        stack, ours = _stored(job, volume[0].header, ready, how, parts)
-        stacks.append(stack)
-        images += ours
-    outcome = Outcome(
-        images=tuple(images), stacks=tuple(stacks), rejected=tuple(sorted(rejected.items()))
-    )
-    return Decoded(pixels=np.stack(parts) if parts else _NOTHING, outcome=outcome)
+        is_even = job.grid is not None and _is_even(volume)
+        yield Volume(header=headers[0], how=how, images=ready, is_even=is_even)
+
+
+def _is_even(volume: Sequence[Source]) -> bool:
+    """Return whether a series is to be resampled, by its headers."""
+    planes = [source.header.frames[source.number].plane for source in volume]
+    placed = [plane for plane in planes if plane is not None]
+    is_placed = len(placed) == len(planes)
+    return is_placed and storing.is_even(geometry.stack(placed, volume[0].header.thickness))
 
 
 class _Files:
-    """The pixels of one file at a time: frames of a file follow one another."""
+    """The pixels of one file at a time: frames of a file follow one another.
+
+    Of a copy only digests are kept, so that each file is decoded once, however many frames it has.
+    """
 
     def __init__(self, job: Job, at: At) -> None:
         self._how = job.how
         self._at = at
         self._number = {path: number for number, path in enumerate(job.paths)}
-        self._lost = dict(job.lost)
-        self._opened: tuple[int, NDArray[Any] | Code] | None = None
+        self._failed = dict(job.lost)
+        self._opened: tuple[int, NDArray[Any]] | None = None
+        self._digests: dict[int, list[bytes]] = {}
 
-    def read(self, copy: Copy) -> tuple[int, NDArray[Any] | Code]:
+    def number(self, copy: Copy) -> int:
+        """Return which file an image is in."""
+        return self._number[copy.path]
+
+    def pixels(self, copy: Copy) -> tuple[int, NDArray[Any] | Code]:
         """Return which file it is, and the pixels of the image or why there are none."""
-        number = self._number[copy.path]
-        if number in self._lost:
-            return number, self._lost[number]
+        number = self.number(copy)
         if self._opened is None or self._opened[0] != number:
-            self._opened = None  # two files in memory would be one too many
-            self._at(number)
-            self._opened = number, _read(copy.path, copy.header, self._how)
+            self._opened = None
+            found = self._decoded(copy, number)
+            if isinstance(found, Code):
+                return number, found
+            self._opened = number, found
         pixels = self._opened[1]
-        if isinstance(pixels, Code):
-            return number, pixels
         # A copy may have fewer frames than the image it claims to be.
         return number, pixels[copy.number] if copy.number < len(pixels) else copy.otherwise
+
+    def is_same(self, copy: Copy, pixels: NDArray[Any]) -> tuple[int, bool | Code]:
+        """Return which file it is, and whether the image has these pixels or why nobody knows."""
+        number = self.number(copy)
+        if number not in self._digests:
+            found = self._decoded(copy, number)
+            if isinstance(found, Code):
+                return number, found
+            self._digests[number] = [_digest(image) for image in found]
+        digests = self._digests[number]
+        return number, copy.number < len(digests) and digests[copy.number] == _digest(pixels)
+
+    def _decoded(self, copy: Copy, number: int) -> NDArray[Any] | Code:
+        if number in self._failed:
+            return self._failed[number]
+        self._at(number)
+        found = _read(copy.path, copy.header, self._how)
+        if isinstance(found, Code):
+            self._failed[number] = found
+        return found
+
+
+def _digest(pixels: NDArray[Any]) -> bytes:
+    return hashlib.sha256(f"{pixels.dtype}".encode() + pixels.tobytes()).digest()
 
 
 def _first_readable(
@@ -215,19 +222,21 @@ def _first_readable(
     """Return the first of an image's copies that can be read: its file and pixels."""
     found: tuple[int, NDArray[Any]] | None = None
     for copy in source.candidates:
-        number, pixels = files.read(copy)
-        if isinstance(pixels, Code):
-            rejected[number] = pixels
-        elif not source.header.looks_like(
-            copy.header, elsewhere=copy.otherwise is Code.SAME_POSITION
-        ):
-            rejected[number] = copy.otherwise
+        is_rival = copy.otherwise is Code.SAME_POSITION
+        if not source.header.looks_like(copy.header, elsewhere=is_rival):
+            rejected[files.number(copy)] = copy.otherwise
         elif found is None:
-            found = number, pixels
-        elif not np.array_equal(found[1], pixels):
-            rejected[number] = copy.otherwise
+            number, pixels = files.pixels(copy)
+            if isinstance(pixels, Code):
+                rejected[number] = pixels
+            else:
+                found = number, pixels
         else:
-            rejected.setdefault(number, Code.SKIPPED_DUPLICATE)
+            number, same = files.is_same(copy, found[1])
+            if same is True:
+                rejected.setdefault(number, Code.SKIPPED_DUPLICATE)
+            else:
+                rejected[number] = copy.otherwise if same is False else same
     return found
 
 
@@ -245,91 +254,20 @@ def _read(path: Path, header: Header, how: Reading) -> NDArray[Any] | Code:
 
 
 def _prepare(
-    job: Job, number: int, source: Source, found: tuple[int, NDArray[Any]], how: intensity.Policy
-) -> _Ready:
+    number: int, source: Source, found: tuple[int, NDArray[Any]], how: intensity.Policy
+) -> Ready:
     file, pixels = found
     header, frame = source.header, source.header.frames[source.number]
     values, flags = intensity.prepare(pixels, header, frame, how)
-    rows, columns = resize.fit(header.rows, header.columns, job.largest)
-    row_scale, column_scale = header.rows / rows, header.columns / columns
-    spacing, plane = header.spacing, frame.plane
-    return _Ready(
+    return Ready(
         source=number,
         file=file,
-        values=_compact(resize.shrink(values, rows, columns)),
-        plane=None if plane is None else geometry.resized(plane, row_scale, column_scale),
-        spacing=None if spacing is None else (spacing[0] * row_scale, spacing[1] * column_scale),
-        flags=flags,
-    )
-
-
-def _compact(values: NDArray[Any]) -> NDArray[Any]:
-    """Return doubles as single precision, which holds 24 bits: a series waits in memory."""
-    return values.astype(np.float32) if values.dtype == np.float64 else values
-
-
-def _stored(
-    job: Job, header: Header, ready: list[_Ready], how: intensity.Policy, parts: list[NDArray[Any]]
-) -> tuple[geometry.Stack | None, list[Image]]:
-    """Add the pixels of one series to ``parts``; return its stack and its images."""
-    if not ready:
-        return None, []
-    stored = intensity.encode([image.values for image in ready], header, how)
-    planes = [image.plane for image in ready if image.plane is not None]
-    stack = geometry.stack(planes, header.thickness) if len(planes) == len(ready) else None
-    images = [
-        _image(one, pixels, stack, header.thickness, stored)
-        for one, pixels in zip(ready, stored.images, strict=True)
-    ]
-    channels, rows, columns = job.shape
-    around = intensity.fill(how.dtype)
-    for image in stored.images:
-        padded = resize.pad(image, rows, columns, around)
-        layers = padded[None] if padded.ndim == 2 else padded.transpose(2, 0, 1)
-        parts.append(np.broadcast_to(layers, (channels, *layers.shape[1:])))
-    return stack, images
-
-
-def _image(
-    one: _Ready,
-    pixels: NDArray[Any],
-    stack: geometry.Stack | None,
-    thickness: float | None,
-    stored: intensity.Stored,
-) -> Image:
-    flags = (*one.flags, *stored.flags, *(stack.flags if stack else ()))
-    spacing: tuple[float | None, float | None, float | None] | None = None
-    affine = position = None
-    if one.spacing is not None:
-        spacing = (*one.spacing, thickness)
-    if one.plane is not None and stack is not None:
-        step = stack.step
-        if step is None:
-            step = geometry.triple(geometry.normal(one.plane) * (thickness or 1.0))
-            flags = flags if thickness else (*flags, "slice_distance_unknown")
-        affine = geometry.affine(one.plane, step)
-        position = float(geometry.positions([one.plane])[0])
-        spacing = (*geometry.spacing(one.plane), float(np.linalg.norm(step)))
-    return Image(
-        source=one.source,
-        file=one.file,
-        rows=pixels.shape[0],
-        columns=pixels.shape[1],
-        position_mm=position,
-        spacing=spacing,
-        affine=affine,
-        slope=stored.slope,
-        intercept=stored.intercept,
-        sha256=_digest(pixels),
+        values=values,
+        plane=frame.plane,
+        spacing=header.spacing,
         flags=flags,
     )
 
 
 def _n_pixels(header: Header) -> int:
     return header.rows * header.columns * header.channels
-
-
-def _digest(pixels: NDArray[Any]) -> str:
-    """Return the SHA-256 of an image without its padding, so that equal images have equal ones."""
-    head = f"{pixels.dtype.str} {' '.join(map(str, pixels.shape))}\0".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(pixels).tobytes()).hexdigest()

@@ -1,12 +1,12 @@
 """Find every file below the sources, in an order that does not depend on the file system.
 
 A ZIP archive is a folder: its members are listed and it is none itself, unless what lies in it
-cannot be read at all.
+cannot be read at all, or all of it together is one file: arrays, or an office document.
 """
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import scandir
 from pathlib import Path
@@ -14,8 +14,10 @@ from pathlib import Path
 from medssl.foundation.errors import DataError, UsageError
 from medssl.ingestion import regular, seam, sniff, zips
 from medssl.ingestion.codes import Code
+from medssl.ingestion.zips import Packed
 
 _ZIP = ".zip"
+_ARRAYS = "npz"  # the reader of ZIP archives that are images themselves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -105,11 +107,20 @@ def _opened_up(file: SourceFile) -> list[SourceFile]:
     if file.code is not None:
         return [file]
     head = regular.start(file.path, sniff.HEAD_BYTES)
-    if not zips.is_zip(head) or zips.is_document(head) or sniff.recognised(head) is not None:
+    reader = sniff.recognised(head)
+    if not zips.is_zip(head) or reader not in {None, _ARRAYS}:
         return [file]
     members = seam.attempt(lambda: zips.members(file.path, file.path.stat()), Code.BAD_HEADER)
+    if zips.holds_document(head, () if isinstance(members, Code) else members):
+        return [replace(file, code=Code.SKIPPED_OTHER)]
     if isinstance(members, Code):
         return [replace(file, code=members)]
+    is_image = reader == _ARRAYS and zips.holds_arrays(members)
+    return [file] if is_image else _members(file, members)
+
+
+def _members(file: SourceFile, members: Mapping[str, Packed]) -> list[SourceFile]:
+    """Return the members of a ZIP archive, or itself where none of them can be read."""
     codes = {member.code for member in members.values()} or {Code.EMPTY_FILE}
     if len(codes) == 1 and None not in codes:
         return [replace(file, code=codes.pop())]

@@ -18,6 +18,7 @@ LARGEST = float(np.finfo(np.float32).max)  # images are shrunk and wait in singl
 AIR_HU = -1024.0  # what padding becomes in CT, and what surrounds a stored slice
 _INT16 = np.iinfo(np.int16)
 _STEPS = 65535
+_FEW_STEPS = 256  # that 99 % of the values must have, or a flag says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,16 @@ def _spread(images: list[NDArray[Any]]) -> Stored:
     high = max(float(image.max()) for image in images)
     slope = (high - low) / _STEPS or 1.0
     steps = [np.rint((image.astype(np.float64) - low) / slope) for image in images]
-    return Stored([image.clip(0, _STEPS).astype(np.uint16) for image in steps], slope, low)
+    stored = [image.clip(0, _STEPS).astype(np.uint16) for image in steps]
+    return Stored(stored, slope, low, ("coarse",) if _is_coarse(stored) else ())
+
+
+def _is_coarse(stored: Sequence[NDArray[np.uint16]]) -> bool:
+    """Return whether outliers take so many steps that few are left for all else."""
+    most = [np.percentile(image, (0.5, 99.5)) for image in stored]
+    used = max(high for _, high in most) - min(low for low, _ in most)
+    is_constant = all(image.min() == image.max() for image in stored)
+    return not is_constant and used < _FEW_STEPS
 
 
 def _is_whole(image: NDArray[Any]) -> bool:

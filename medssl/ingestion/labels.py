@@ -19,6 +19,7 @@ from medssl.foundation.errors import DataError
 KeyKind = Literal["path", "stem", "patient", "study", "series"]
 KINDS: tuple[KeyKind, ...] = ("path", "stem", "series", "study", "patient")  # most exact first
 DEFAULT_TARGET = "label"
+_SEPARATORS = ",;\t"
 _SURPLUS = "\0surplus"
 _VALUE = re.compile(r"[\d\s.,:/-]*\d[\d\s.,:/-]*")  # a number or a date is no heading
 
@@ -71,12 +72,18 @@ class Join:
 def read(path: Path) -> Table:
     """Return a label table (CSV, UTF-8, with or without byte order mark).
 
+    Cells are separated by whichever of comma, semicolon and tab is most frequent in the first line.
+
     Raises:
         DataError: The file is missing, not UTF-8, has no header, or a row of another length.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, restkey=_SURPLUS, restval=None, strict=True)
+            separator = _separator(stream.readline())
+            stream.seek(0)
+            reader = csv.DictReader(
+                stream, restkey=_SURPLUS, restval=None, strict=True, delimiter=separator
+            )
             columns = tuple(name.strip() for name in reader.fieldnames or ())
             reader.fieldnames = columns
             _check_columns(path, columns)
@@ -85,8 +92,12 @@ def read(path: Path) -> Table:
                 _check_length(path, reader.line_num, row)
                 rows.append({name: (row[name] or "").strip() for name in columns})
                 lines.append(reader.line_num)
+    except FileNotFoundError as error:
+        raise DataError("no such label table", where=str(path)) from error
     except OSError as error:
-        raise DataError("cannot read the label table", where=str(path)) from error
+        raise DataError(
+            "cannot read the label table", where=str(path), fix="check its permissions"
+        ) from error
     except UnicodeDecodeError as error:
         raise DataError(
             "the label table is not UTF-8", where=str(path), fix="save it as CSV UTF-8"
@@ -94,6 +105,10 @@ def read(path: Path) -> Table:
     except csv.Error as error:
         raise DataError("not a CSV file", where=str(path)) from error
     return Table(path.resolve(), columns, tuple(rows), tuple(lines))
+
+
+def _separator(first_line: str) -> str:
+    return max(_SEPARATORS, key=first_line.count)
 
 
 def targets(table: Table, wanted: Sequence[str], *, required: bool) -> tuple[str, ...]:

@@ -16,26 +16,26 @@ from medssl.config import loading
 from medssl.config.ingest import IngestSettings
 from medssl.config.settings import relative_to, to_plain
 from medssl.foundation import files, locks
-from medssl.foundation.errors import ArtifactError, UsageError
+from medssl.foundation.errors import ArtifactError, DataError, UsageError
 from medssl.foundation.reporting import Reporter
 from medssl.ingestion import identity
 from medssl.ingestion.books import Books
 from medssl.ingestion.header import VERSION
 from medssl.ingestion.identity import SiteKey
-from medssl.ingestion.writing import Part
+from medssl.ingestion.writing import WHOLE, Part
 
 Mode = Literal["new", "resume", "append"]
 
 _LOCK = "lock"
-_BEGUN = Path("private", "begun.yaml")  # settings as given, until the archive is finished
+_GIVEN = Path("private", "given.yaml")  # settings as given; config.yaml has every auto replaced
 _POLICY = (
     "size", "colour", "four_d", "gaps", "min_slices", "include", "patient", "site", "series",
-    "patient_scope",
+    "patient_scope", "spacing", "orientation",
 )  # fmt: skip  # settings that all images of an archive have in common
 _WORK = building.folder(Path())
 _START = {
     Path("private"), Path("private", _LOCK), Path("private", journals.NAME), _WORK,
-    _WORK / "private", _WORK / "pixels", _WORK / _BEGUN,
+    _WORK / "private", _WORK / "pixels", _WORK / _GIVEN,
 }  # fmt: skip  # what an ingest makes before it begins
 _CHEAP = 10_000  # files; of fewer, headers are read again rather than kept after a wrong setting
 
@@ -57,46 +57,76 @@ class Making:
         """Whether only moving it to its place is left to do."""
         return self.journal.facts().get("state") == "publishing"
 
-    def begin(
+    @contextmanager
+    def begun(
         self,
         settings: IngestSettings,
         mode: Mode,
         reporter: Reporter,
+        *,
+        part: Part = WHOLE,
         others: Sequence[tuple[Path, Journal]] = (),
-    ) -> Books:
-        """Return the books of what is done already, after noting how the rest is to be done.
+    ) -> Iterator[Books]:
+        """Note how the rest is to be done, and yield the books of what is done already.
+
+        Where the block finds the user's settings or data wrong, nothing stands in the way of the
+        same command put right: a new archive is given up, one that was added to is as before.
 
         Args:
             settings: Of this ingest.
             mode: Whether the archive is new, unfinished or finished.
             reporter: Where it is said that a key was made.
+            part: Which share of the series is decoded.
             others: Archives whose pixels may be used, with their journals.
 
         Raises:
-            UsageError: The archive was begun with other settings, or with another key.
+            UsageError: The archive was begun with other settings, as another part, or with another
+                key.
         """
+        books = self._begin(settings, mode, reporter, part, others)
+        try:
+            yield books
+        except (UsageError, DataError):
+            self._forsake()
+            raise
+
+    def _begin(
+        self,
+        settings: IngestSettings,
+        mode: Mode,
+        reporter: Reporter,
+        part: Part,
+        others: Sequence[tuple[Path, Journal]],
+    ) -> Books:
         plain = relative_to(self.work / "private", to_plain(settings))
         facts = self.journal.facts()
         if mode == "resume":
-            _check_same(plain, _read(self.work / _BEGUN), ("sources", "smoke", *_POLICY), self.out)
+            _check_same(plain, _read(self.work / _GIVEN), ("sources", "smoke", *_POLICY), self.out)
+            _check_part(facts.get("part", str(WHOLE)), part, self.out)
         if mode == "append":
-            _check_same(plain, _read(self.out / "private" / "config.yaml"), _POLICY, self.out)
+            _check_same(plain, _read(self.out / _GIVEN), _POLICY, self.out)
+            _check_whole(settings, self.out)
         key = _key(settings, facts.get("key_id"), reporter)
         books = Books(self.journal, key, [(self.out, self.journal), *others])
         building.begin(self.out)
-        files.write_text(self.work / _BEGUN, yaml.safe_dump(plain, sort_keys=False))
-        (self.work / _BEGUN).chmod(0o600)
+        files.write_text(self.work / _GIVEN, yaml.safe_dump(plain, sort_keys=False))
+        (self.work / _GIVEN).chmod(0o600)
         state = "working" if mode == "new" else facts.get("state", "working")
         if mode == "append":
-            n_before = len(_read(self.out / "private" / "config.yaml").get("sources", ()))
+            n_before = len(_read(self.out / _GIVEN).get("sources", ()))
             self.journal.note(state="appending", kept_sources=str(n_before))
             state = "appending"
-        self.journal.note(state=state, key_id=key.key_id, reading=str(VERSION))
+        told = {"state": state, "key_id": key.key_id, "reading": str(VERSION), "part": str(part)}
+        self.journal.note(**told)
         return books
 
-    def forsake(self) -> None:
-        """Leave nothing behind that stands in the way of the same command put right."""
-        if self.journal.facts().get("state") != "working" or self.journal.series():
+    def _forsake(self) -> None:
+        state = self.journal.facts().get("state")
+        if state == "appending":
+            shutil.rmtree(self.work, ignore_errors=True)
+            self.journal.forget_shard(None)
+            self.journal.note(state="done")
+        if state != "working" or self.journal.series():
             return
         if len(self.journal.files()) <= _CHEAP:
             shutil.rmtree(self.work, ignore_errors=True)
@@ -109,15 +139,14 @@ class Making:
     def publish(self) -> None:
         """Move what was made to its place: from here on it is the archive. May be called again."""
         if not self.is_made:
-            (self.work / _BEGUN).unlink(missing_ok=True)
             building.finish(self.out)
             self.journal.note(state="publishing")
         building.publish(self.out)
         self.journal.publish(state="done")
 
-    def finish_part(self, part: Part) -> None:
+    def finish_part(self) -> None:
         """Say that the share of the series is decoded."""
-        self.journal.note(state="part", part=f"{part.number}/{part.of}")
+        self.journal.note(state="part")
 
 
 @contextmanager
@@ -152,6 +181,8 @@ def parts(folders: Sequence[Path]) -> Iterator[list[tuple[Path, Journal]]]:
     """
     if not folders:
         raise UsageError("no parts to merge", fix="name the folders of all of them")
+    if folders[0].resolve() in {folder.resolve() for folder in folders[1:]}:
+        raise UsageError("the part is named twice", where=str(folders[0]), fix="name it once")
     first, *rest = folders
     with _part(first) as journal:
         if not rest:
@@ -171,7 +202,7 @@ def check_complete(found: Sequence[tuple[Path, Journal]]) -> IngestSettings:
     places = [tuple(map(int, fact["part"].split("/"))) for fact in facts]
     totals = {of for _, of in places}
     numbers = sorted(number for number, _ in places)
-    folder, journal = found[0]
+    folder, _ = found[0]
     wanted = list(range(1, max(totals) + 1))
     if len(totals) > 1 or numbers != wanted:
         missing = sorted(set(wanted) - set(numbers))
@@ -190,7 +221,6 @@ def check_complete(found: Sequence[tuple[Path, Journal]]) -> IngestSettings:
             where=str(folder),
             fix="make all parts anew",
         )
-    del journal
     return settings
 
 
@@ -200,9 +230,9 @@ def settings_path(archive: Path) -> Path:
     Raises:
         ArtifactError: There is no archive.
     """
-    begun = building.folder(archive) / _BEGUN
-    path = begun if begun.is_file() else archive / "private" / "config.yaml"
-    if not path.is_file():
+    places = (building.folder(archive) / _GIVEN, archive / _GIVEN)
+    path = next((path for path in places if path.is_file()), None)
+    if path is None:
         raise ArtifactError(
             "no archive was begun here",
             where=str(archive),
@@ -280,6 +310,22 @@ def _check_state(state: str, mode: Mode, out: Path) -> None:
     if mode == "append" and state != "done":
         raise UsageError(
             "the archive is unfinished", where=str(out), fix="finish it with --resume first"
+        )
+
+
+def _check_part(begun: str, part: Part, out: Path) -> None:
+    if begun != str(part):
+        told = "the whole" if begun == str(WHOLE) else f"part {begun}"
+        fix = "leave --shard out" if begun == str(WHOLE) else f"give --shard {begun}"
+        raise UsageError(f"this was begun as {told}", where=str(out), fix=fix)
+
+
+def _check_whole(settings: IngestSettings, out: Path) -> None:
+    if settings.smoke:
+        raise UsageError(
+            "an archive of a few files is not added to",
+            where=str(out),
+            fix="ingest without --smoke into another folder",
         )
 
 

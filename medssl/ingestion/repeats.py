@@ -1,13 +1,15 @@
 """Tell images of one place apart: time points, b-values, stations, repetitions, or rivals.
 
-Images of one place are of one volume only by mistake. What a header says of time, diffusion or
-acquisition decides which of them belong together; then where the image lies in its plane; then the
-scanner's numbering, where every place repeats equally often. Of what is left only the first image
-of a place stays, and the others stand behind it until their pixels are known.
+Time points and acquisitions of one region are volumes even if no place repeats: the patient, or the
+table, has moved between them by less than a slice. Images of one place are of one volume only by
+mistake. What a header says of time, diffusion or acquisition decides which of them belong together;
+then where the image lies in its plane; then the scanner's numbering, where it makes nearly whole
+volumes. Of what is left only the first image of a place stays, and the others stand behind it until
+their pixels are known.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
 from itertools import combinations
@@ -18,30 +20,47 @@ from numpy.typing import NDArray
 
 from medssl.ingestion import geometry, slices
 from medssl.ingestion.codes import Code
+from medssl.ingestion.geometry import Vector
 from medssl.ingestion.slices import Copy, Slice
 
 Codes = NDArray[np.int64]
+Part = tuple[list[Slice], tuple[str, ...]]  # a volume and its flags
 
-BY_INSTANCE = "repeats_by_instance"  # flag
+BY_INSTANCE, SAME_POSITION = "repeats_by_instance", "same_position"  # flags
 _TOGETHER = 3  # so many numbers at most tell volumes apart together
+_TIME, _ACQUISITION = 0, 2  # where these numbers stand in the phase of a frame
+_RUN = 3  # slices that an acquisition has at least
+_OVERLAP = 0.5  # of the shortest acquisition, which all of them have in common at least
+_CONTIGUOUS = 0.75  # of the distance between slices, which they fill at least
 
 
-def apart(pieces: list[Slice]) -> list[tuple[list[Slice], tuple[str, ...]]]:
+def apart(pieces: list[Slice]) -> list[Part]:
     """Return volumes in which no place repeats, each with its flags.
 
     Args:
         pieces: Parallel slices of one kind, in an order that does not depend on the listing.
     """
+    return [
+        volume
+        for moment in _cut(pieces, _TIME, _are_moments)
+        for run in _cut(moment, _ACQUISITION, _are_acquisitions)
+        for volume in _without_repeats(run)
+    ]
+
+
+def _without_repeats(pieces: list[Slice]) -> list[Part]:
     place = places(pieces) if len(pieces) > 1 else None
     if place is None or len(set(place.tolist())) == len(pieces):
         return [(pieces, ())]
     if (group := _explained(pieces, place)) is not None:
         return [(part, ()) for part in _parted(pieces, group)]
     order = sorted(range(len(pieces)), key=lambda k: slices.instance(pieces[k]))
-    rank = _ranks(place, order)
-    if pieces[0].entry.header.is_volume or _is_numbered(pieces, place, rank):
-        return [(part, (BY_INSTANCE,)) for part in _parted(pieces, rank)]
-    return [(_with_rivals(pieces, place, order), ())]
+    group = _numbered(pieces, place, order)
+    if group is None and pieces[0].entry.header.is_volume:
+        group = _ranks(place, order)
+    if group is not None:
+        return [(part, (BY_INSTANCE,)) for part in _parted(pieces, group)]
+    return [(_with_rivals(pieces, place, order), (SAME_POSITION,))]
 
 
 def places(pieces: list[Slice]) -> Codes | None:
@@ -59,6 +78,71 @@ def places(pieces: list[Slice]) -> Codes | None:
     found = np.empty(len(along), dtype=np.int64)
     found[order] = np.cumsum(np.diff(along[order], prepend=along[order[0]]) > nearest)
     return found
+
+
+def _cut(
+    pieces: list[Slice], number: int, is_meant: Callable[[list[Vector], list[Slice]], bool]
+) -> list[list[Slice]]:
+    """Return slices by a number of their phase, or all together where no volumes are meant by it.
+
+    Args:
+        pieces: Parallel slices.
+        number: Which number of the phase.
+        is_meant: Decides, from the ascending positions of each group (mm) and all slices.
+    """
+    planes = slices.planes(pieces)
+    if planes is None or any(len(piece.frame.phase) <= number for piece in pieces):
+        return [pieces]
+    group = _codes(np.array([piece.frame.phase[number] for piece in pieces]))
+    if not 0 < group.max() < len(pieces) // 2:
+        return [pieces]
+    along = geometry.positions(planes)
+    order = np.lexsort((along, group))
+    runs = np.split(along[order], np.flatnonzero(np.diff(group[order])) + 1)
+    return _parted(pieces, group) if is_meant(runs, pieces) else [pieces]
+
+
+def _are_moments(runs: list[Vector], pieces: list[Slice]) -> bool:
+    """Return whether groups have several places each and a part of their range in common."""
+    nearest = geometry.same_place(_thinnest(pieces))
+    return all(run[-1] - run[0] > nearest for run in runs) and _common(runs) > nearest
+
+
+def _are_acquisitions(runs: list[Vector], pieces: list[Slice]) -> bool:
+    """Return whether each group is a volume by itself, and of the same region as the others.
+
+    Neither the packets of an interleaved scan are, which leave room for each other, nor the steps
+    of a table, which follow one another.
+    """
+    shortest = min(float(run[-1] - run[0]) for run in runs)
+    thinnest = _thinnest(pieces)
+    if thinnest is None or _common(runs) <= _OVERLAP * shortest:
+        return False
+    return all(_is_filled(run, thinnest) for run in runs)
+
+
+def _is_filled(run: Vector, thickness: float) -> bool:
+    """Return whether slices are evenly spaced, but for missing ones, with little between them."""
+    if len(run) < _RUN:
+        return False
+    distances = np.diff(run)
+    step = float(np.median(distances))
+    if distances.min() <= geometry.same_place(thickness) or thickness < _CONTIGUOUS * step:
+        return False
+    steps = distances / step
+    return bool(np.all(np.abs(steps - np.maximum(np.round(steps), 1)) <= geometry.GAP))
+
+
+def _common(runs: list[Vector]) -> float:
+    """Return how long the range is that all have in common, mm; negative where there is none."""
+    return float(min(run[-1] for run in runs) - max(run[0] for run in runs))
+
+
+def _thinnest(pieces: list[Slice]) -> float | None:
+    """Return the thickness of the thinnest slice, mm; None where one of them does not tell."""
+    told = [piece.entry.header.thickness for piece in pieces]
+    known = [thickness for thickness in told if thickness is not None]
+    return min(known) if len(known) == len(told) else None
 
 
 def _explained(pieces: list[Slice], place: Codes) -> Codes | None:
@@ -130,7 +214,7 @@ def _ranks(place: Codes, order: Sequence[int]) -> Codes:
     return rank
 
 
-def _is_numbered(pieces: list[Slice], place: Codes, rank: Codes) -> bool:
+def _is_even(pieces: list[Slice], place: Codes, rank: Codes) -> bool:
     """Return whether all places repeat equally often and instance numbers say in which order."""
     told = {
         (int(where), piece.frame.instance)
@@ -139,6 +223,64 @@ def _is_numbered(pieces: list[Slice], place: Codes, rank: Codes) -> bool:
     }
     is_even = len(pieces) == (place.max() + 1) * (rank.max() + 1)
     return is_even and len(told) == len(pieces)
+
+
+def _numbered(pieces: list[Slice], place: Codes, order: Sequence[int]) -> Codes | None:
+    """Return the volume of each slice by instance numbers, even if some are missing; else None.
+
+    Numbers run through a volume and then the next: upwards, downwards, or in some order that only a
+    place that comes again brings to an end. Or they run through a place and then the next. They are
+    believed where each volume then has half of all places at least: what is less is a surplus. If
+    it has exactly half, it may be every other slice of a volume taken upwards twice.
+    """
+    told = [piece.frame.instance for piece in pieces if piece.frame.instance is not None]
+    is_distinct = len(set(told)) == len(pieces)
+    half = (int(place.max()) + 1) / 2
+    for group in (_by_run(place, order), _by_run(-place, order)):
+        if is_distinct and np.bincount(group).min() > half:
+            return group
+    rank = _ranks(place, order)
+    if _is_even(pieces, place, rank):
+        return rank
+    for other in (_by_block(told, place), _by_return(place, order)) if is_distinct else ():
+        if other is not None and np.bincount(other).min() >= half:
+            return other
+    return None
+
+
+def _by_run(place: Codes, order: Sequence[int]) -> Codes:
+    """Return how often, up to each slice, the next one was not above the one before."""
+    group = np.zeros(len(place), dtype=np.int64)
+    group[order[1:]] = np.cumsum(np.diff(place[order]) <= 0)
+    return group
+
+
+def _by_block(instances: list[int], place: Codes) -> Codes | None:
+    """Return how far each number is from the first of its place, where places are blocks of them.
+
+    A place from which nothing is missing says where blocks begin.
+    """
+    counts = np.bincount(place)
+    repeats, whole = int(counts.max()), int(counts.argmax())
+    where = place.tolist()
+    start = min(told for told, there in zip(instances, where, strict=True) if there == whole)
+    blocks = [(told - start) // repeats for told in instances]
+    n_pairs = len(set(zip(blocks, where, strict=True)))
+    if not n_pairs == len(set(blocks)) == len(counts):
+        return None
+    return np.array([(told - start) % repeats for told in instances], dtype=np.int64)
+
+
+def _by_return(place: Codes, order: Sequence[int]) -> Codes:
+    """Return how often, up to each slice, a place came again that the volume had already."""
+    group = np.empty(len(place), dtype=np.int64)
+    volume, seen = 0, set[int]()
+    for k in order:
+        if int(place[k]) in seen:
+            volume, seen = volume + 1, set()
+        seen.add(int(place[k]))
+        group[k] = volume
+    return group
 
 
 def _with_rivals(pieces: list[Slice], place: Codes, order: Sequence[int]) -> list[Slice]:

@@ -25,16 +25,31 @@ _CODES: tuple[tuple[Role, Code], ...] = (  # first those that say most of what a
     ("reformat", Code.SKIPPED_REFORMAT),
 )
 _NOT_A_SCANNER = frozenset({None, vocabulary.OTHER, "SC", "XC"})
+_SCREENS = frozenset({vocabulary.OTHER, "SC"})  # what a workstation calls its pages; OT is `other`
 _TOMOGRAPHS = frozenset({"CT", "MR", "PT"})
 _RISKY_MODALITIES = frozenset({"US", "IVUS", "ES", "BMD"})  # names and dates beside the image
 _RISKY_CONVERSIONS = frozenset({"DF", "SD", "SI"})  # digitised film, scanned document or image
 _DIGITIZERS = ("VIDAR", "HOWTEK", "LUMISYS", "LUMISCAN", "RADLINK")  # films carry a label
 _LOCALIZER = frozenset({"LOCALIZER", "LOCALISER", "SCOUT", "TOPOGRAM", "SURVIEW"})
-_REFORMAT = frozenset(
-    {"MPR", "MPVR", "CPR", "CURVED", "MIP", "MINIP", "MAXIP", "PROJECTION", "REFORMATTED",
-     "REFORMAT", "RESAMPLED", "MAXIMUM", "MINIMUM", "FUSION", "FUSED", "VRT", "SSD", "RENDERING",
-     "CSA"}
+# What makers call the scouts of MR and PET, alone or glued together: AAHScout, 3-Plane Loc, Loc2.
+_PLANNING = re.compile(
+    r"(\d?PL(ANE)?)?LOCS?\d*|[A-Z]*LOCALI[SZ]ERS?\w*|[A-Z]*SCOUTS?\d*|SURVEYS?\d*"
+    r"|TOPOGRAMS?|SURVIEWS?|SCANOGRAMS?"
+)
+_SCOUT = re.compile(r"LOCALI[SZ]ERS?|SCOUTS?|TOPOGRAMS?|SURVIEWS?|SCANOGRAMS?")
+_BESIDE_SCOUT = re.compile(  # numbers, kernels (T20f), planes
+    r"[A-Z]?\d+[A-Z]{0,2}|AP|PA|LAT|LATERAL|LL|RL|FRONTAL|CORONAL|COR|SAGITTAL|SAG|AND|DUAL|CT"
+    r"|SCANS?|VIEWS?|SERIES|IMAGES?"
+)
+_PROJECTIONS = (
+    frozenset({"MIP"}), frozenset({"MNIP"}), frozenset({"MINIP"}), frozenset({"MAXIP"}),
+    frozenset({"PROJECTION", "IMAGE"}),
 )  # fmt: skip
+_REFORMAT = frozenset(
+    {"MPR", "MPVR", "CPR", "CURVED", "PROJECTION", "REFORMATTED", "REFORMAT", "RESAMPLED",
+     "MAXIMUM", "MINIMUM", "FUSION", "FUSED", "VRT", "SSD", "RENDERING"}
+)  # fmt: skip
+_APPLICATION = "CSA"  # Siemens: which program saved an image, not what it is
 _DOSE = (
     frozenset({"DOSE", "REPORT"}), frozenset({"DOSE", "INFO"}), frozenset({"DOSE", "SUMMARY"}),
     frozenset({"DOSE", "RECORD"}), frozenset({"PATIENT", "PROTOCOL"}),
@@ -44,8 +59,8 @@ _SCREEN = (
     frozenset({"SCREEN", "SAVE"}), frozenset({"SCREENSAVE"}), frozenset({"SCREENSAVES"}),
     frozenset({"SCREEN", "CAPTURE"}), frozenset({"SCREEN", "SHOT"}), frozenset({"SCREENSHOT"}),
     frozenset({"SCREEN", "SHOTS"}), frozenset({"SCREENSHOTS"}), frozenset({"SCREEN", "SAVES"}),
-    frozenset({"SNAPSHOT"}), frozenset({"SNAPSHOTS"}),
 )  # fmt: skip
+_SNAPSHOT = frozenset({"SNAPSHOT", "SNAPSHOTS"})  # angiography and CT call images so, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -116,11 +131,13 @@ def _is_dose_report(tags: Tags) -> bool:
 
 
 def _is_screen_capture(tags: Tags) -> bool:
-    types = _words(*tags.image_type)
+    types, words = _words(*tags.image_type), _words(tags.description)
     if any(screen <= types for screen in _SCREEN):
         return True
-    words = _words(tags.description)
-    return is_capture(tags.sop_class) and any(screen <= words for screen in _SCREEN)
+    if is_capture(tags.sop_class):
+        is_told = any(screen <= words for screen in _SCREEN)
+        return is_told or bool((types | words) & _SNAPSHOT)
+    return tags.modality in _SCREENS and bool(types & _SNAPSHOT)
 
 
 def _is_burned_in(tags: Tags) -> bool:
@@ -130,19 +147,32 @@ def _is_burned_in(tags: Tags) -> bool:
 
 
 def _is_localizer(tags: Tags) -> bool:
-    types = _words(*tags.image_type)
+    """By its type; else by its description, which in CT must say nothing else.
+
+    "Chest after scout" is a scan; in MR and PET the word is only used of scouts themselves.
+    """
+    types, words = _words(*tags.image_type), _words(tags.description)
     if types & _LOCALIZER or any(value.endswith(" TOP") for value in tags.image_type):
         return True
-    return tags.modality in _TOMOGRAPHS and bool(_words(tags.description) & _LOCALIZER)
+    if tags.modality == "CT":
+        others = {word for word in words if not _SCOUT.fullmatch(word)}
+        return others != words and all(_BESIDE_SCOUT.fullmatch(word) for word in others)
+    return tags.modality in _TOMOGRAPHS and any(_PLANNING.fullmatch(word) for word in words)
 
 
 def _is_reformat(tags: Tags) -> bool:
     """Computed from the slices of a series that is most likely in the archive as well.
 
     Only slices and their like: presentations of radiographs and mammograms are derived, too.
+    Scanners reconstruct planes of their own, typed ORIGINAL, but no projections.
     """
-    is_derived = tags.modality in _TOMOGRAPHS | {"NM"} and tags.image_type[:1] == ("DERIVED",)
-    return is_derived and bool(_words(*tags.image_type[2:]) & _REFORMAT)
+    if tags.modality not in _TOMOGRAPHS | {"NM"}:
+        return False
+    values = tags.image_type[2:]
+    if any(known <= _words(value) for value in values for known in _PROJECTIONS):
+        return True
+    words = _words(*(value for value in values if not value.startswith(_APPLICATION)))
+    return tags.image_type[:1] == ("DERIVED",) and bool(words & _REFORMAT)
 
 
 def _words(*texts: str) -> frozenset[str]:

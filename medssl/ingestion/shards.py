@@ -1,12 +1,12 @@
 """Pack decoded series into pixel shards: one shape and dtype each, a series never cut."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from medssl.artifacts import pixels
-from medssl.ingestion.decoding import Decoded
+from medssl.ingestion.storing import Decoded
 
 Owner = TypeVar("Owner")
 
@@ -28,7 +28,7 @@ class Known(Decoded):
 
 
 def pack(
-    folder: Path, decoded: Iterable[tuple[Owner, Decoded]]
+    folder: Path, decoded: Iterable[tuple[Owner, Decoded]], replaces: Callable[[int], None]
 ) -> Iterator[list[tuple[Owner, Decoded, Place]]]:
     """Write series to shards as they come, and yield those of each shard when it is on disk.
 
@@ -38,27 +38,32 @@ def pack(
     Args:
         folder: Where the pixels go.
         decoded: Whose it is and series with at least one image.
+        replaces: Called with the number of a shard before it is written.
     """
     shard = 0
     held: list[tuple[Owner, Decoded]] = []
+    size = 0
     for owner, series in decoded:
-        if held and not _fits([one for _, one in held], series):
-            yield _write(folder, shard, held)
-            shard, held = shard + 1, []
+        is_full = size + series.pixels.nbytes > pixels.SHARD_BYTES
+        if held and (is_full or not _is_alike(held[-1][1], series)):
+            yield _write(folder, shard, held, replaces)
+            shard, held, size = shard + 1, [], 0
         held.append((owner, series))
+        size += series.pixels.nbytes
     if held:
-        yield _write(folder, shard, held)
+        yield _write(folder, shard, held, replaces)
 
 
-def _fits(held: Sequence[Decoded], series: Decoded) -> bool:
-    last = held[-1].pixels
-    is_alike = last.dtype == series.pixels.dtype and last.shape[1:] == series.pixels.shape[1:]
-    size = sum(one.pixels.nbytes for one in held) + series.pixels.nbytes
-    return is_alike and size <= pixels.SHARD_BYTES
+def _is_alike(one: Decoded, other: Decoded) -> bool:
+    is_shaped_alike = one.pixels.shape[1:] == other.pixels.shape[1:]
+    return one.pixels.dtype == other.pixels.dtype and is_shaped_alike
 
 
 def _write(
-    folder: Path, shard: int, held: Sequence[tuple[Owner, Decoded]]
+    folder: Path,
+    shard: int,
+    held: Sequence[tuple[Owner, Decoded]],
+    replaces: Callable[[int], None],
 ) -> list[tuple[Owner, Decoded, Place]]:
     placed = []
     row = 0
@@ -70,6 +75,7 @@ def _write(
         for _, series, place in placed
     )
     if not is_there:
+        replaces(shard)
         images = (image for _, series in held for image in series.pixels)
         pixels.write(folder, shard, images, row)
     return placed

@@ -4,13 +4,15 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
+from medssl.artifacts import journal as journals
 from medssl.config.ingest import IngestSettings
 from medssl.foundation.errors import UsageError
 from medssl.foundation.reporting import Reporter
-from medssl.ingestion import assignment, decoding, discover, grouping, joining, roles
+from medssl.ingestion import assignment, decoding, discover, grouping, joining, resampled, roles
 from medssl.ingestion.assignment import Entry, Rules
 from medssl.ingestion.books import Books
 from medssl.ingestion.codes import Code
@@ -27,7 +29,7 @@ _JOURNALED = 2048  # headers read between two entries in the journal
 _SNIFFED = frozenset(
     {Code.SKIPPED_TEXT, Code.SKIPPED_OTHER, Code.EMPTY_FILE, Code.UNREADABLE, Code.VANISHED,
      Code.UNSUPPORTED_FORMAT, Code.ARRAY_LAYOUT, Code.SKIPPED_LINK, Code.SKIPPED_SPECIAL,
-     Code.ENCRYPTED, Code.NESTED_ARCHIVE}
+     Code.SKIPPED_EXCLUDED, Code.ENCRYPTED, Code.NESTED_ARCHIVE}
 )  # fmt: skip
 
 
@@ -75,6 +77,12 @@ def find(
             raise UsageError(
                 "the source lies inside the output", where=str(source), fix="choose another --out"
             )
+        if (root / "private" / journals.NAME).is_file():
+            raise UsageError(
+                "the source is an archive, or a part of one",
+                where=str(source),
+                fix="--merge parts; name an archive to add files to with -o and --append",
+            )
     expendable = {file.source for file in remembered}
     numbers = [
         number
@@ -82,13 +90,29 @@ def find(
         if number not in expendable or source.expanduser().exists()
     ]
     walked = discover.walk([settings.sources[number] for number in numbers], exclude=target)
-    files = [replace(file, source=numbers[file.source]) for file in walked]
+    files = [
+        replace(file, source=numbers[file.source], code=file.code or _excluded(file, settings))
+        for file in walked
+    ]
     here = {(file.source, file.relative) for file in files}
-    files += [file for file in remembered if (file.source, file.relative) not in here]
+    within = {parent for file in walked for parent in file.path.parents}  # a ZIP archive by now
+    files += [
+        file
+        for file in remembered
+        if (file.source, file.relative) not in here and file.path not in within
+    ]
     files.sort(key=lambda file: (file.source, os.fsencode(file.relative)))
     if settings.smoke and len(files) > SMOKE_FILES:
         return [files[n * len(files) // SMOKE_FILES] for n in range(SMOKE_FILES)]
     return files
+
+
+def _excluded(file: SourceFile, settings: IngestSettings) -> Code | None:
+    """Return the code of files that the user wants to be left out; `*` fits any part of a path."""
+    path = f"/{file.relative}"
+    patterns = (f"/{pattern.lstrip('/')}" for pattern in settings.exclude)
+    is_left_out = any(fnmatchcase(path, pattern) for pattern in patterns)
+    return Code.SKIPPED_EXCLUDED if is_left_out else None
 
 
 def reading(settings: IngestSettings) -> Reading:
@@ -130,6 +154,7 @@ def look(
     rejects |= _left_out(entries, settings)
     accepted = [entry for entry in entries if entry.file.path not in rejects]
     gathered = grouping.gather(accepted, key, gaps=settings.gaps, min_slices=settings.min_slices)
+    resampled.check_labels(gathered.series, joined)
     patients = {entry.file.path: entry.patient_key for entry in accepted}
     rejects |= {
         path: Reject("geometry", code, patients[path]) for path, code in gathered.rejected.items()
@@ -159,8 +184,16 @@ def _left_out(entries: Sequence[Entry], settings: IngestSettings) -> dict[Path, 
     """Return the images that are not asked for, and those of which it is unclear whose they are."""
     found = {}
     mixed = assignment.mixed_studies(entries)
-    for entry in entries:
-        code = roles.rejection(entry.header.roles, settings.include)
+    codes = [roles.rejection(entry.header.roles, settings.include) for entry in entries]
+    originals = {
+        (entry.study_key, entry.facts.modality)
+        for entry, code in zip(entries, codes, strict=True)
+        if code is None
+    }
+    for entry, code in zip(entries, codes, strict=True):
+        has_original = (entry.study_key, entry.facts.modality) in originals
+        if code is Code.SKIPPED_REFORMAT and not has_original:
+            code = None  # it is all there is of the scan
         if code is not None:
             found[entry.file.path] = Reject("header", code, entry.patient_key)
         elif entry.study_key in mixed:
@@ -234,6 +267,12 @@ def _tell_about_patients(entries: Sequence[Entry], rules: Rules, reporter: Repor
         reporter.warn(
             f"patients: {unnamed} of {len(entries)} {assignment.counted(entries)} name no "
             "patient; each study or loose image of them counts as a patient of its own"
+        )
+    both = assignment.ids_of_both_sexes(entries)
+    if both:
+        reporter.warn(
+            f"patients: {both} patient ids belong to images of women and of men, as an id that "
+            "stands for nobody does; take the patients from a table with --patient col:NAME"
         )
     shared = assignment.shared_ids(entries) if rules.scope == "key" else 0
     if shared:

@@ -7,6 +7,7 @@ part is lost, and has a budget of time and memory for it.
 This file imports nothing heavy: a worker sets its environment before numpy is loaded.
 """
 
+import ctypes
 import os
 import signal
 import sys
@@ -31,12 +32,13 @@ At = Callable[[int], None]  # says which part of an item is at work from now on
 Task = Callable[[Item, At], Result]
 
 GIB = 2**30
-_AHEAD = 2  # chunks a worker has: the one it works on and the next; bounds the memory
+_AHEAD = 2  # chunks per worker that wait or are worked on; bounds the memory
+_MOST_DEATHS = 2  # of processes that held no item while they had a chunk
 _TICK = 0.2  # seconds between two looks at the clocks of the workers
-_PARENT_TICK = 10.0  # seconds a worker waits before it looks whether its parent is still there
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _PRELOADED = ("medssl.ingestion.preloaded",)  # by the process that workers are forked from
 _IDLE = -1.0
+_PARENT_DEATH_SIGNAL = 1  # of prctl
 _STATM = Path("/proc/self/statm")
 
 
@@ -85,6 +87,7 @@ class _Chunk:
     """Some items and what has become of them."""
 
     items: list[Any]
+    deaths: int = 0  # of processes that held none of them
     results: dict[int, Any] = field(default_factory=dict)
 
     @property
@@ -156,7 +159,7 @@ class Workers:
             if len(self._workers) < self.count and all(worker.held for worker in self._workers):
                 self._workers.append(_Worker(self._budget))
             worker = min(self._workers, key=lambda worker: len(worker.held))
-            if len(worker.held) >= _AHEAD:
+            if worker.held:  # two who send to each other at the same time would wait for ever
                 return
             worker.take(task, waiting.popleft(), how)
 
@@ -233,17 +236,23 @@ class _Worker:
         self._end()
         if not self._is_ready:
             raise ResourceError("the worker processes cannot start", fix="run `medssl doctor`")
+        if not self.held:
+            return []
+        chunk = self.held[0]
         number, part, since = self._place
-        if since != _IDLE:
-            chunk = self.held[0]
-            at = chunk.pending[int(number)]
-            lost = Lost(int(part), code)
-            rest = how.without(chunk.items[at], lost)
-            if rest is None:
-                chunk.results[at] = lost
-            else:
-                chunk.items[at] = rest
-        return list(self.held)
+        if since == _IDLE:
+            chunk.deaths += 1
+            if chunk.deaths >= _MOST_DEATHS:
+                chunk.results |= dict.fromkeys(chunk.pending, Lost(0, code))
+            return [chunk]
+        at = chunk.pending[int(number)]
+        lost = Lost(int(part), code)
+        rest = how.without(chunk.items[at], lost)
+        if rest is None:
+            chunk.results[at] = lost
+        else:
+            chunk.items[at] = rest
+        return [chunk]
 
     def end(self) -> None:
         """End the process."""
@@ -304,10 +313,9 @@ def _serve(connection: Connection, place: Any, memory_bytes: int) -> None:  # no
     connection.send(None)
     while True:
         with suppress(EOFError, OSError):
-            while not connection.poll(_PARENT_TICK):
-                pass
             task, items = connection.recv()
             connection.send(_results(task, items, place, memory_bytes))
+            place[2] = _IDLE
             continue
         return
 
@@ -331,7 +339,6 @@ def _results(
     except Exception as error:  # noqa: BLE001 - a bug of ours, raised again in the parent
         return error
     finally:
-        place[2] = _IDLE
         _limit_memory(None)
     return results
 
@@ -340,6 +347,8 @@ def _prepare() -> None:
     """Leave Ctrl-C to the parent, and say nothing: native libraries print what they read."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":  # a decoder that hangs must not outlive whoever waits for it
+        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     for descriptor in (1, 2):
         silent = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silent, descriptor)

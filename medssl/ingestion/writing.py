@@ -9,19 +9,22 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from medssl.artifacts import tables
+from medssl.artifacts import pixels, tables
 from medssl.artifacts.archive import IMAGES, LABELS
 from medssl.artifacts.journal import SeriesRow
+from medssl.config.ingest import IngestSettings
 from medssl.foundation.reporting import Reporter
 from medssl.ingestion import books as bookkeeping
-from medssl.ingestion import catalogue, decoding, intensity, shards
+from medssl.ingestion import catalogue, decoding, intensity, resampled, shards
 from medssl.ingestion.books import Books
-from medssl.ingestion.decoding import Copy, Decoded, Job, Outcome, Source
+from medssl.ingestion.codes import Code
+from medssl.ingestion.decoding import Copy, Job, Opened, Source
 from medssl.ingestion.geometry import Stack
 from medssl.ingestion.grouping import Series
 from medssl.ingestion.header import Reading
 from medssl.ingestion.shards import Place
 from medssl.ingestion.slices import Slice
+from medssl.ingestion.storing import Decoded, Outcome
 from medssl.ingestion.survey import Reject, Survey
 from medssl.ingestion.workers import Lost, Pool, Work
 
@@ -39,6 +42,7 @@ class Batch:
     series: tuple[Series, ...]
     job: Job
     digest: str = ""  # what the journal knows it by
+    rejects_gaps: bool = False  # series that lack slices are left out
 
     @property
     def patient(self) -> str | None:
@@ -53,6 +57,10 @@ class Part:
 
     number: int = 1  # from 1
     of: int = 1
+
+    def __str__(self) -> str:
+        """Return it as users write it."""
+        return f"{self.number}/{self.of}"
 
     def has(self, digest: str) -> bool:
         """Return whether a batch belongs to it."""
@@ -84,23 +92,25 @@ class Written:
         return pa.concat_tables([*self.label_tables, LABELS.empty_table()])
 
 
-def order(series: Iterable[Series], size: int | None, how: Reading) -> list[Batch]:
+def order(series: Iterable[Series], settings: IngestSettings, how: Reading) -> list[Batch]:
     """Return what to decode together, images of one dtype and shape side by side.
 
     Args:
         series: All series.
-        size: Longest side of a stored image, px; None for native shapes.
+        settings: Of the ingest.
         how: How files are read.
     """
     series = list(series)
     headers = [one.first.header for one in series]
+    grid = resampled.grid(settings)
     largest = max((max(header.rows, header.columns) for header in headers), default=0)
+    if grid is not None:  # slices may become rows or columns
+        largest = max([largest, *(len(one.slices) for one in series)])
+    size = None if settings.size == "keep" else settings.size
     side = None if size is None else min(size, largest)
     channels = max((header.channels for header in headers), default=1)
-    batches = [
-        Batch(found, _job(found, side=side, largest=size, channels=channels, how=how))
-        for found in _together(series)
-    ]
+    like = Job(volumes=(), dtype="", side=side, largest=size, channels=channels, how=how, grid=grid)
+    batches = [Batch(found, _job(found, like)) for found in _together(series)]
     return sorted(batches, key=lambda batch: (batch.job.dtype, batch.job.shape))
 
 
@@ -149,28 +159,34 @@ def write(
     written = Written(rejects=dict(survey.rejects))
     file_ids = {file.path: books.file_id(file) for file in survey.files}
     batches = [batch for batch in _known_as(survey, books, file_ids) if part.has(batch.digest)]
+    books.want(batch.digest for batch in batches)
+    n_shards = 0
     days = catalogue.first_days(survey.entries)
     seen: set[tuple[str, int, str]] = set()
     rows: tuple[list[catalogue.Row], list[catalogue.Row]] = ([], [])
     waiting: list[SeriesRow] = []  # of which no image could be decoded
     decoded = _decoded(batches, books, reporter, pool, written, waiting)
-    for shard in shards.pack(folder, decoded):
+    for shard in shards.pack(folder, decoded, books.replaces):
         done = [_series_row(batch, one, place) for batch, one, place in shard]
         for batch, one, place in shard:
-            images, paths = one.outcome.images, batch.job.paths
-            found = catalogue.image_rows(batch.series, images, place, days, seen, books.key)
+            paths, sources = batch.job.paths, batch.job.sources
+            found = catalogue.image_rows(batch.series, one.outcome, place, days, seen, books.key)
             for row, piece, image in found:
                 image_id = str(row["image_id"])
                 rows[0].append(row)
                 rows[1].extend(catalogue.label_rows(image_id, piece.entry, survey.joined.targets))
-                written.images_of.setdefault(paths[image.file], []).append((image_id, piece.number))
+                for source, file in image.origins:
+                    images_of = written.images_of.setdefault(paths[file], [])
+                    images_of.append((image_id, sources[source].number))
         if len(rows[0]) >= _BATCH:
             _flush(written, rows)
         _commit(books, [*waiting, *done], [batch for batch, *_ in shard], file_ids, written)
         waiting.clear()
         written.channels = batch.job.channels
+        n_shards += 1
     _flush(written, rows)
     _commit(books, waiting, [], file_ids, written)
+    pixels.drop_from(folder, n_shards)
     for path in written.images_of:  # of a file of which a part was left out, the rest is there
         written.rejects.pop(path, None)
     return written
@@ -178,10 +194,10 @@ def write(
 
 def _known_as(survey: Survey, books: Books, file_ids: Mapping[Path, str]) -> Iterator[Batch]:
     """Yield all batches with what the journal knows them by."""
-    settings = survey.joined.settings
-    size = None if settings.size == "keep" else settings.size
-    for batch in order(survey.series, size, survey.how):
-        yield replace(batch, digest=books.digest(batch.job, file_ids))
+    for batch in order(survey.series, survey.joined.settings, survey.how):
+        rejects_gaps = survey.joined.settings.gaps == "reject"
+        digest = books.digest(batch.job, file_ids)
+        yield replace(batch, digest=digest, rejects_gaps=rejects_gaps)
 
 
 def _decoded(
@@ -205,8 +221,11 @@ def _decoded(
             found = books.known(batch.digest)
         else:
             result = next(results)
+            assert not isinstance(result, Opened), "such a job needs a pool that resamples"
             found = _lost(batch.job, result) if isinstance(result, Lost) else result
         outcome = found if isinstance(found, Outcome) else found.outcome
+        if batch.rejects_gaps and any(stack and stack.has_gap for stack in outcome.stacks):
+            found = outcome = _without_any(batch.job, outcome)
         paths, patient = batch.job.paths, batch.patient
         written.rejects |= {
             paths[file]: Reject("decode", code, patient) for file, code in outcome.rejected
@@ -222,6 +241,13 @@ def _decoded(
 def _lost(job: Job, lost: Lost) -> Outcome:
     """Return the outcome of a job that no process has survived, whatever file was left out."""
     rejected = tuple((file, lost.code) for file in range(len(job.paths)))
+    return Outcome(images=(), stacks=(None,) * len(job.volumes), rejected=rejected)
+
+
+def _without_any(job: Job, outcome: Outcome) -> Outcome:
+    """Return the outcome of series that lost slices when they were decoded, and may not have."""
+    told = dict(outcome.rejected)
+    rejected = tuple((file, told.get(file, Code.GAP)) for file in range(len(job.paths)))
     return Outcome(images=(), stacks=(None,) * len(job.volumes), rejected=rejected)
 
 
@@ -258,17 +284,13 @@ def _together(series: Iterable[Series]) -> list[tuple[Series, ...]]:
     return [tuple(batch) for batch in found.values()]
 
 
-def _job(
-    batch: Sequence[Series], *, side: int | None, largest: int | None, channels: int, how: Reading
-) -> Job:
+def _job(batch: Sequence[Series], like: Job) -> Job:
+    """Return a job for some series; all else is as in another."""
     headers = [piece.entry.header for series in batch for piece in series.slices]
-    return Job(
+    return replace(
+        like,
         volumes=tuple(tuple(map(_source, series.slices)) for series in batch),
         dtype=intensity.policy(headers).dtype,
-        side=side,
-        largest=largest,
-        channels=channels,
-        how=how,
     )
 
 

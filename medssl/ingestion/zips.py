@@ -7,7 +7,7 @@ import io
 import stat
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from os import stat_result
 from pathlib import Path, PurePosixPath
@@ -30,9 +30,15 @@ _LOCAL_HEADER = 30  # bytes, before a name
 _UNIX = 3  # made on a system where members have a file mode
 _CACHED = 4  # tables kept, each of up to some 300 MB
 # What office documents, books and Java programs begin with; each of them is one file.
-_DOCUMENTS = frozenset(
-    {b"[Content_Types].xml", b"_rels/.rels", b"mimetype", b"META-INF/", b"META-INF/MANIFEST.MF"}
+_OFFICE, _BOOK, _PROGRAM = "[Content_Types].xml", b"mimetype", "META-INF/MANIFEST.MF"
+_STARTS_DOCUMENT = frozenset(
+    {_OFFICE.encode(), b"_rels/.rels", _BOOK, b"META-INF/", _PROGRAM.encode()}
 )
+_ARRAY, _CLASS = ".npy", ".class"
+_RESOURCES = frozenset(  # what lies in a Java program beside its classes
+    {_CLASS, ".properties", ".xml", ".xsd", ".dtd", ".json", ".txt", ".md", ".html", ".css", ".js",
+     ".png", ".gif", ".jpg", ".svg", ".ico", ".ttf", ".jar", ".dll", ".so", ".dylib", ".jnilib"}
+)  # fmt: skip
 
 
 class Packed(NamedTuple):
@@ -52,9 +58,43 @@ def is_zip(head: bytes) -> bool:
 
 
 def is_document(head: bytes) -> bool:
-    """Tell from the first bytes whether a ZIP archive is an office document or the like."""
-    end = _LOCAL_HEADER + int.from_bytes(head[26:28], "little")
-    return is_zip(head) and head[_LOCAL_HEADER:end] in _DOCUMENTS
+    """Guess from the first bytes whether a ZIP archive is an office document or the like.
+
+    Enough for an archive that is not opened anyway; `holds_document` is sure.
+    """
+    return is_zip(head) and _first(head) in _STARTS_DOCUMENT
+
+
+def holds_document(head: bytes, names: Collection[str]) -> bool:
+    """Tell whether a ZIP archive is an office document, a book or a Java program.
+
+    Args:
+        head: Its first bytes.
+        names: Of its members; none where its table of contents is damaged.
+    """
+    if _OFFICE in names or (is_zip(head) and _first(head) == _OFFICE.encode()):
+        return True
+    is_stored = int.from_bytes(head[8:10], "little") == STORED
+    if is_zip(head) and _first(head) == _BOOK and is_stored:
+        return True
+    return _PROGRAM in names and _is_program(names)
+
+
+def holds_arrays(names: Collection[str]) -> bool:
+    """Tell whether all members are NumPy arrays, so that they may be one `.npz` file."""
+    return bool(names) and all(name.endswith(_ARRAY) for name in names)
+
+
+def _first(head: bytes) -> bytes:
+    """Return the name of the first member."""
+    return head[_LOCAL_HEADER : _LOCAL_HEADER + int.from_bytes(head[26:28], "little")]
+
+
+def _is_program(names: Collection[str]) -> bool:
+    """Classes and what belongs to them; anything else may be an image."""
+    others = [PurePosixPath(name) for name in names if not name.startswith("META-INF/")]
+    kinds = {path.suffix.lower() for path in others}
+    return _CLASS in kinds and kinds <= _RESOURCES
 
 
 def members(path: Path, found: stat_result) -> Mapping[str, Packed]:

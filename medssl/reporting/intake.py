@@ -1,5 +1,6 @@
 """`report.html` of an archive: one self-contained page on what was found, left out and written."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from medssl.reporting import contents, flow, page
 from medssl.reporting.contact_sheet import Thumbnail
 
+_THOUSANDS = re.compile(r"\b\d{1,3}(?:,\d{3})+\b")
 MOST_ROWS = 12  # of a table of words; the others are summed up
 COLUMNS = {
     "modality": "Modality",
@@ -36,6 +38,10 @@ def render(record: Mapping[str, Any], thumbnails: Sequence[Thumbnail] = ()) -> s
             if name in record["kinds"]
         ],
         "sizes": [_readable(row) for row in record["sizes"]],
+        "cautions": [
+            {name: _gapped(text) for name, text in caution.items()}
+            for caution in record["cautions"]
+        ],
         "settings": dict(contents.flat(record["settings"])),
         "thumbnails": [asdict(one) for one in thumbnails],
     }
@@ -45,6 +51,11 @@ def render(record: Mapping[str, Any], thumbnails: Sequence[Thumbnail] = ()) -> s
 def _readable(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row of sizes with its numbers as text."""
     return {key: _short(value) if isinstance(value, float) else value for key, value in row.items()}
+
+
+def _gapped(text: str) -> str:
+    """Return a text with its numbers written as everywhere on the page."""
+    return _THOUSANDS.sub(lambda found: page.count(int(found[0].replace(",", ""))), text)
 
 
 def _short(value: float) -> str:

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medssl.artifacts import archive as formats
-from medssl.artifacts import ingest_report, quarantine
+from medssl.artifacts import ingest_report, quarantine, source_paths
 from medssl.artifacts.archive import ArchiveInfo
 from medssl.config.ingest import IngestSettings
 from medssl.config.settings import to_plain
 from medssl.foundation import files
 from medssl.foundation.cost import Cost, peak_memory
-from medssl.foundation.errors import DataError, PartialResult, ResourceError, UsageError
+from medssl.foundation.errors import DataError, PartialResult, ResourceError
 from medssl.foundation.reporting import Recording, Reporter, Silent, Tee
 from medssl.ingestion import accounting, archive_tables, cluster, identity, making, survey, writing
 from medssl.ingestion import workers as processes
@@ -30,6 +30,7 @@ from medssl.ingestion.codes import FIXES, MEANINGS, Code
 from medssl.ingestion.dicom import codecs
 from medssl.ingestion.identity import SiteKey
 from medssl.ingestion.making import Making, Mode
+from medssl.ingestion.resampled import Resampling
 from medssl.ingestion.survey import Reject, Survey
 from medssl.ingestion.workers import GIB, Budget, Pool, Workers
 from medssl.ingestion.writing import Part, Written
@@ -49,7 +50,8 @@ class IngestResult:
     def rows(self) -> list[tuple[str, str]]:
         """Return what the command line shows."""
         counts = [(name, f"{count:,}") for name, count in self.flow]
-        return [("archive", str(self.archive)), *counts, *self._targets()]
+        report = ("report", str(self.archive / "report.html"))
+        return [("archive", str(self.archive)), *counts, *self._targets(), report]
 
     def _targets(self) -> list[tuple[str, str]]:
         return [
@@ -111,15 +113,10 @@ def run(
             process can start.
     """
     record = Recording()
-    with making.opened(out, mode) as made:
+    with _pool(settings, workers) as pool, making.opened(out, mode) as made:
         if not made.is_made:
-            books = made.begin(settings, mode, reporter or Silent())
-            try:
-                with _pool(settings, workers) as pool:
-                    _make(settings, made, books, (reporter or Silent(), record), pool)
-            except (UsageError, DataError):
-                made.forsake()
-                raise
+            with made.begun(settings, mode, reporter or Silent()) as books:
+                _make(settings, made, books, (reporter or Silent(), record), pool)
         made.publish()
     return _result(out, settings, record)
 
@@ -142,13 +139,12 @@ def run_part(
     """
     record = Recording()
     said = Tee(reporter or Silent(), record)
-    with making.opened(out, mode) as made:
-        books = made.begin(settings, mode, reporter or Silent())
-        with _pool(settings, workers) as pool:
+    with _pool(settings, workers) as pool, making.opened(out, mode) as made:
+        with made.begun(settings, mode, reporter or Silent(), part=part) as books:
             seen = _look(settings, out, books, said, pool)
             written = writing.write(made.work, seen, books, said, pool, part)
-        _require_sources(settings, written)
-        made.finish_part(part)
+            _require_sources(settings, out, seen, written, books)
+        made.finish_part()
     return PartResult(
         folder=out,
         part=part,
@@ -175,9 +171,8 @@ def merge(
     record = Recording()
     with making.parts(parts) as others:
         settings = making.check_complete(others)
-        with making.opened(out, "new") as made:
-            books = made.begin(settings, "new", reporter or Silent(), others)
-            with _pool(settings, workers) as pool:
+        with _pool(settings, workers) as pool, making.opened(out, "new") as made:
+            with made.begun(settings, "new", reporter or Silent(), others=others) as books:
                 _make(settings, made, books, (reporter or Silent(), record), pool)
             made.publish()
     return _result(out, settings, record)
@@ -197,11 +192,12 @@ def plan(
     found = survey.find(settings)
     key = identity.load(_key_path(settings)) or SiteKey(secrets.token_bytes(identity.KEY_BYTES))
     started = time.perf_counter()
-    size = None if settings.size == "keep" else settings.size
     with _pool(settings, workers) as pool:
         seen = survey.look(found, settings, key, reporter, pool)
         looking = time.perf_counter() - started
-        jobs = [batch.job for batch in writing.order(seen.series, size, seen.how)]
+        if settings.resamples:
+            reporter.note("resampling: images and disk are those of the files as they are")
+        jobs = [batch.job for batch in writing.order(seen.series, settings, seen.how)]
         decoding, timed = writing.seconds(jobs, pool) if jobs else (0.0, 0)
     readers = {entry.file.path: entry.header.reader for entry in seen.entries}
     kinds = Counter(readers.values())
@@ -235,11 +231,11 @@ def _make(
     said = Tee(*reporters)
     seen = _look(settings, made.out, books, said, pool)
     written = writing.write(made.work, seen, books, said, pool)
-    _require_sources(settings, written)
+    _require_sources(settings, made.out, seen, written, books)
     _require_images(written.images.num_rows, written.rejects)
     spatial_dims = archive_tables.spatial_dims(seen.joined.settings, written, said)
     info = archive_tables.write(made.work, seen, written, books, spatial_dims)
-    archive_tables.require_labels(made.out, info)
+    archive_tables.require_labels(made.out, settings, info)
     archive_tables.write_unmatched(made.work, seen.joined, said)
     _tell_fixes(info, said)
     resolved = seen.joined.settings.model_copy(update={"spatial_dims": spatial_dims})
@@ -269,7 +265,7 @@ def _write_report(
             labels=written.labels,
             quarantine=quarantine.read(work),
             steps=accounting.steps(seen.recognised, seen.entries, seen.series),
-            findings=accounting.findings(seen.series),
+            findings=accounting.findings(written.stacks),
             decoders=_decoders(written),
             settings=to_plain(settings),
             warnings=[text for text in warnings if not text.startswith("labels:")],
@@ -302,9 +298,18 @@ def _pool(settings: IngestSettings, workers: int | str | None) -> Iterator[Pool]
     with Workers(n_processes, budget) as pool:
         if isinstance(workers, str):
             with cluster.connected(workers, budget, pool) as remote:
-                yield remote
+                yield _resampling(settings, remote)
         else:
-            yield pool
+            yield _resampling(settings, pool)
+
+
+def _resampling(settings: IngestSettings, pool: Pool) -> Pool:
+    """Return a pool that resamples what it has decoded, where that is asked for."""
+    if not settings.resamples:
+        return pool
+    from medssl.data import resampling  # noqa: PLC0415 - torch takes seconds to load
+
+    return Resampling(pool, resampling.resample)
 
 
 def _result(out: Path, settings: IngestSettings, record: Recording) -> IngestResult:
@@ -318,15 +323,28 @@ def _result(out: Path, settings: IngestSettings, record: Recording) -> IngestRes
     )
 
 
-def _require_sources(settings: IngestSettings, written: Written) -> None:
-    """Stop where files could not be read because the folder they lie in is gone."""
-    if not any(reject.code is Code.VANISHED for reject in written.rejects.values()):
+def _require_sources(
+    settings: IngestSettings, out: Path, seen: Survey, written: Written, books: Books
+) -> None:
+    """Stop where files could not be read that were there before."""
+    codes = {path: reject.code for path, reject in written.rejects.items()}
+    gone = [file for file in seen.files if codes.get(file.path) is Code.VANISHED]
+    if not gone:
         return
-    gone = [source for source in settings.sources if not source.expanduser().exists()]
-    if gone:
+    if (out / "archive.json").is_file():
+        had = {row["file_id"] for row in source_paths.read(out).to_pylist() if row["image_id"]}
+        if n := sum(books.file_id(file) in had for file in gone):
+            raise DataError(
+                f"{n} files of the archive are gone and would have to be read again, as their "
+                "series got new slices or larger images changed the stored size",
+                where=str(out),
+                fix="bring them back, or ingest what there is into another folder",
+            )
+    roots = [source for source in settings.sources if not source.expanduser().exists()]
+    if roots:
         raise ResourceError(
             "the source has vanished while it was read",
-            where=str(gone[0]),
+            where=str(roots[0]),
             fix="bring it back, then continue with --resume",
         )
 
@@ -336,12 +354,10 @@ def _require_images(count: int, rejects: Mapping[Path, Reject]) -> None:
         return
     codes = Counter(reject.code for reject in rejects.values()).most_common(3)
     told = "; ".join(f"{n} x {code.value}: {MEANINGS[code].rstrip('.')}" for code, n in codes)
-    has_died = any(reject.code is Code.WORKER_DIED for reject in rejects.values())
+    fixes = [FIXES[code] for code, _ in codes if code in FIXES]
     raise DataError(
         f"none of the {len(rejects)} files could be ingested ({told or 'the folder is empty'})",
-        fix=""
-        if has_died
-        else "give a folder with DICOM, NIfTI, PNG, JPEG, TIFF or MedMNIST files",
+        fix=(fixes or ["give a folder with DICOM, NIfTI, PNG, JPEG, TIFF or MedMNIST files"])[0],
     )
 
 
@@ -350,7 +366,7 @@ def _flow(info: ArchiveInfo) -> tuple[tuple[str, int], ...]:
     rejected = {code: n for code, n in info.quarantined.items() if code not in skipped}
     return (
         ("files found", info.files_found),
-        ("not images", sum(skipped.values())),
+        ("left out by rule", sum(skipped.values())),
         *((f"  {code}", n) for code, n in skipped.items()),
         ("rejected", sum(rejected.values())),
         *((f"  {code}", n) for code, n in rejected.items()),

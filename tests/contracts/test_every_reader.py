@@ -15,9 +15,10 @@ from pydicom.data import get_testdata_file
 from medssl.foundation import plugins
 from medssl.ingestion import decoding, readers, sniff
 from medssl.ingestion.codes import Code
-from medssl.ingestion.decoding import Decoded, Job, Source
+from medssl.ingestion.decoding import Job, Source
 from medssl.ingestion.header import PLAIN, Facts, Header, Identity
 from medssl.ingestion.readers import _contract
+from medssl.ingestion.storing import Decoded
 
 NAMES = plugins.names(readers)
 

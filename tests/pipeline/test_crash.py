@@ -18,9 +18,12 @@ from multiprocessing import forkserver
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom.data import get_testdata_file
 
 from medssl.artifacts import archive, building, pixels
+from medssl.cli import main
 from medssl.config.ingest import IngestSettings
 from medssl.foundation import files, locks
 from medssl.foundation.errors import ArtifactError, DataError, ResourceError, UsageError
@@ -56,7 +59,13 @@ def settings(scans, tmp_path) -> IngestSettings:
 
 def content(folder: Path) -> dict[str, str]:
     """Digest of every file of an archive that holds neither a time nor a path."""
-    told = {"private/journal.sqlite", "private/log.txt", "private/lock", "private/config.yaml"}
+    told = {
+        "private/journal.sqlite",
+        "private/log.txt",
+        "private/lock",
+        "private/config.yaml",
+        "private/given.yaml",
+    }
     return {
         name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*")
@@ -119,15 +128,15 @@ def points(act: Callable[[], object], tell: Path, count: int) -> list[int]:
 
 
 def finish(settings: IngestSettings, out: Path) -> None:
-    """Do what a user does after a crash: the same again, or go on with it."""
-    if (out / "archive.json").is_file() and not building.folder(out).exists():
-        with pytest.raises(UsageError, match="the archive is finished"):
-            ingest.run(settings, out, workers=1, mode="resume")
-        return
-    try:
-        ingest.run(settings, out, workers=1, mode="resume")
-    except ArtifactError:  # it had not begun
+    """Do what a user does after a crash, on the command line: go on, or else begin again."""
+    code = main.main(["ingest", "-o", str(out), "--resume", "--workers", "1"])
+    if code == ArtifactError.exit_code:  # it had not begun
         ingest.run(settings, out, workers=1)
+    elif code == UsageError.exit_code:
+        assert (out / "archive.json").is_file()
+        assert not building.folder(out).exists()
+    else:
+        assert code == 0
 
 
 @pytest.mark.parametrize(
@@ -309,7 +318,7 @@ class TestParts:
         assert content(tmp_path / "merged") == content(tmp_path / "whole")
         with pytest.raises(UsageError, match=r"missing: \[2\] of 3"):
             ingest.merge([parts[0], parts[2]], tmp_path / "two", workers=1)
-        with pytest.raises(UsageError, match="another process"):
+        with pytest.raises(UsageError, match="the part is named twice"):
             ingest.merge([parts[0], parts[0]], tmp_path / "two", workers=1)
         with pytest.raises(ArtifactError, match="not a finished part"):
             ingest.merge([tmp_path / "whole"], tmp_path / "one", workers=1)
@@ -349,9 +358,141 @@ class TestAppend:
         table = copy / "labels.csv"
         table.rename(tmp_path / "elsewhere.csv")
         unlabelled = settings.model_copy(update={"label": ()})
-        with pytest.raises(DataError, match="labels called finding, whose table is not there"):
+        with pytest.raises(DataError, match="more labels called finding: a table of them is gone"):
             ingest.run(unlabelled, tmp_path / "out", workers=1, mode="append")
         assert archive.read_info(tmp_path / "out").targets
         (tmp_path / "elsewhere.csv").rename(table)
-        ingest.run(settings, tmp_path / "out", workers=1, mode="resume")
+        ingest.run(settings, tmp_path / "out", workers=1, mode="append")
         assert archive.read_info(tmp_path / "out").targets["finding"]
+
+
+class TestResampled:
+    """Volumes on another grid are journaled as they are stored, so that none is made twice."""
+
+    @pytest.fixture
+    def settings(self, settings) -> IngestSettings:
+        grid = {"size": "keep", "spacing": (2.0, 2.0, 1.5), "orientation": "RAS"}
+        return settings.model_copy(update=grid)
+
+    def test_an_ingest_that_ends_anywhere_is_resumed_to_the_same_bytes(self, settings, tmp_path):
+        whole = tmp_path / "whole"
+        limits = points(lambda: ingest.run(settings, whole, workers=1), tmp_path / "n", 3)
+        assert any("resampled" in f for f in archive.read_images(whole)["flags"].to_pylist())
+        for limit in limits:
+            out = tmp_path / f"at-{limit}"
+            assert crash(lambda out=out: ingest.run(settings, out, workers=1), limit) == KILLED
+            finish(settings, out)
+            assert content(out) == content(whole), limit
+
+    def test_merged_parts_and_more_processes_give_the_same_archive(self, settings, tmp_path):
+        ingest.run(settings, tmp_path / "whole", workers=2)
+        parts = [tmp_path / f"part-{n}" for n in (1, 2)]
+        for number, out in enumerate(parts, start=1):
+            ingest.run_part(settings, out, Part(number, 2), workers=1)
+        ingest.merge(parts, tmp_path / "merged", workers=1)
+        assert content(tmp_path / "merged") == content(tmp_path / "whole")
+
+    def test_volumes_whose_files_are_gone_stay_when_files_are_added(
+        self, scans, settings, tmp_path
+    ):
+        first, second = tmp_path / "first", tmp_path / "second"
+        shutil.copytree(scans, first, ignore=shutil.ignore_patterns("labels.csv"))
+        phantoms.generate(second, n_patients=3, image_size=32, ct_slices=3, seed=9)
+        both = settings.model_copy(update={"sources": (first, second)})
+        ingest.run(both, tmp_path / "whole", workers=1)
+        only = settings.model_copy(update={"sources": (first,)})
+        ingest.run(only, tmp_path / "out", workers=1)
+        first.rename(tmp_path / "unplugged")
+        ingest.run(both, tmp_path / "out", workers=1, mode="append")
+        assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+class TestChangedSources:
+    """The files change between a crash and its resume: no image gets the pixels of another."""
+
+    @pytest.fixture
+    def copy(self, scans, settings, tmp_path):
+        shutil.copytree(scans, tmp_path / "copy", ignore=shutil.ignore_patterns("labels.csv"))
+        return settings.model_copy(update={"sources": (tmp_path / "copy",)})
+
+    def crash_at_the_third_shard(self, settings, out, monkeypatch):
+        real, left = pixels.write, [2]
+
+        def full(archive, shard, images, count):
+            left[0] -= 1
+            if left[0] < 0:
+                raise ResourceError("the disk is full")
+            real(archive, shard, images, count)
+
+        monkeypatch.setattr(pixels, "write", full)
+        with pytest.raises(ResourceError):
+            ingest.run(settings, out, workers=1)
+        monkeypatch.setattr(pixels, "write", real)
+
+    def test_files_come(self, copy, tmp_path, monkeypatch):
+        self.crash_at_the_third_shard(copy, tmp_path / "out", monkeypatch)
+        phantoms.generate(tmp_path / "copy" / "late", n_patients=6, image_size=32, seed=5)
+        (tmp_path / "copy" / "late" / "labels.csv").unlink()
+        ingest.run(copy, tmp_path / "out", workers=1, mode="resume")
+        ingest.run(copy, tmp_path / "whole", workers=1)
+        assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+    def test_files_go_and_come_back(self, copy, tmp_path, monkeypatch):
+        self.crash_at_the_third_shard(copy, tmp_path / "out", monkeypatch)
+        home = next(path for path in sorted((tmp_path / "copy").iterdir()) if path.is_dir())
+        away = [path.rename(tmp_path / path.name) for path in sorted(home.iterdir())[:2]]
+        ingest.run(copy, tmp_path / "out", workers=1, mode="resume")
+        ingest.run(copy, tmp_path / "fewer", workers=1)
+        assert content(tmp_path / "out") == content(tmp_path / "fewer")
+        for path in away:
+            path.rename(home / path.name)
+        ingest.run(copy, tmp_path / "out", workers=1, mode="append")
+        ingest.run(copy, tmp_path / "whole", workers=1)
+        assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+    def test_a_part_is_resumed_as_that_part(self, copy, tmp_path):
+        ingest.run_part(copy, tmp_path / "part", Part(1, 2), workers=1)
+        with pytest.raises(UsageError, match="begun as part 1/2"):
+            ingest.run(copy, tmp_path / "part", workers=1, mode="resume")
+        with pytest.raises(UsageError, match="begun as part 1/2"):
+            ingest.run_part(copy, tmp_path / "part", Part(2, 2), workers=1, mode="resume")
+
+    def test_an_append_of_nothing_leaves_the_archive_as_it_was(self, copy, tmp_path):
+        ingest.run(copy, tmp_path / "out", workers=1)
+        before = content(tmp_path / "out")
+        wrong = copy.model_copy(update={"sources": (*copy.sources, tmp_path / "typo")})
+        for _ in range(2):
+            with pytest.raises(UsageError, match="no such file or folder"):
+                ingest.run(wrong, tmp_path / "out", workers=1, mode="append")
+            assert content(tmp_path / "out") == before
+        few = copy.model_copy(update={"smoke": True})
+        with pytest.raises(UsageError, match="not added to"):
+            ingest.run(few, tmp_path / "out", workers=1, mode="append")
+        ingest.run(copy, tmp_path / "out", workers=1, mode="append")
+        assert content(tmp_path / "out") == before
+
+    def test_images_that_are_gone_are_not_given_up(self, copy, tmp_path):
+        copy = copy.model_copy(update={"size": 64})
+        ingest.run(copy, tmp_path / "out", workers=1)
+        before = content(tmp_path / "out")
+        (tmp_path / "copy").rename(tmp_path / "away")
+        phantoms.generate(tmp_path / "large", n_patients=2, image_size=40, ct_slices=2, seed=3)
+        (tmp_path / "large" / "labels.csv").unlink()
+        bigger = copy.model_copy(update={"sources": (*copy.sources, tmp_path / "large")})
+        with pytest.raises(DataError, match="files of the archive are gone"):  # all would grow
+            ingest.run(bigger, tmp_path / "out", workers=1, mode="append")
+        assert content(tmp_path / "out") == before
+
+
+def test_placeholder_dates_stop_nothing(tmp_path):
+    for number, day in enumerate(("99991231", "00010101", "20240229")):
+        dataset = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+        dataset.StudyDate, dataset.SOPInstanceUID = day, f"1.2.{number}"
+        dataset.StudyInstanceUID = f"1.3.{number}"
+        dataset.save_as(tmp_path / f"{number}.dcm")
+    settings = IngestSettings(sources=(tmp_path,))
+    result = ingest.run(settings, tmp_path.with_name("dates"), workers=1)
+    assert result.info.images == 3
+    ingest.run(settings, tmp_path.with_name("dates"), workers=1, mode="append")
+    days = archive.read_images(tmp_path.with_name("dates"))["days_since_first"].to_pylist()
+    assert max(days) > 3_000_000

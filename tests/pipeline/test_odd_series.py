@@ -60,13 +60,13 @@ def look(tmp_path, folder):
 
 
 def test_a_slice_sent_twice_under_another_uid_is_a_duplicate_and_another_one_is_not(folder, look):
-    for z in range(5):
+    for z in range(8):
         write(folder / f"{z}", z)
     write(folder / "again", 2, InstanceNumber=50)
     write(folder / "other", 3, 100, InstanceNumber=51)
     write(folder / "scaled", 4, InstanceNumber=52, RescaleIntercept=-1000)
     series, codes, rows = look()
-    assert series == [["0", "1", "2", "3", "4"]]
+    assert series == [[f"{z}" for z in range(8)]]
     assert codes == {
         "again": "SKIPPED_DUPLICATE", "other": "SAME_POSITION", "scaled": "SAME_POSITION",
     }  # fmt: skip
@@ -164,3 +164,64 @@ def test_what_else_may_lie_in_one_series_is_split(folder, look):
     series, codes, _ = look()
     assert series == sorted([f"{name}{z}" for z in range(3)] for name in kinds)
     assert codes == {}
+
+
+DYNAMIC = {"Modality": "MR", "SliceThickness": 5}  # five time points of a contrast agent
+
+
+def test_a_lost_slice_of_a_dynamic_series_costs_no_other(folder, look):
+    for t in range(5):
+        for k in range(20):
+            if (t, k) != (0, 7):
+                number = 20 * t + k + 1
+                write(folder / f"{t}{k:02d}", 5 * k, 100 * t, InstanceNumber=number, **DYNAMIC)
+    series, codes, rows = look()
+    assert codes == {}
+    assert series == [
+        [f"{t}{k:02d}" for k in range(20) if (t, k) != (0, 7)] for t in range(5)
+    ]  # fmt: skip
+    for row in rows:
+        assert ("gap" in row["flags"]) == row["name"].startswith("0")
+        assert row["spacing"][2] == 5
+
+
+def test_time_points_between_each_other_are_volumes(folder, look):
+    for t in range(4):
+        for k in range(6):
+            moved = 5 * k + 0.2 * t  # as by a correction of motion
+            tags = {"InstanceNumber": 6 * t + k, "TemporalPositionIdentifier": t + 1}
+            write(folder / f"{t}{k}", moved, **tags, **DYNAMIC)
+    series, codes, rows = look()
+    assert (series, codes) == ([[f"{t}{k}" for k in range(6)] for t in range(4)], {})
+    assert {(row["spacing"][2], *row["flags"]) for row in rows} == {(5.0,)}
+
+
+def test_acquisitions_half_a_slice_apart_are_volumes(folder, look):
+    for a in range(2):
+        for k in range(8):
+            tags = {"InstanceNumber": 8 * a + k, "AcquisitionNumber": a + 1, "SliceThickness": 5}
+            write(folder / f"{a}{k}", 5 * k + 2.5 * a, **tags)
+    series, codes, _ = look()
+    assert (series, codes) == ([[f"{a}{k}" for k in range(8)] for a in range(2)], {})
+
+
+def test_directions_of_diffusion_are_volumes_though_slices_are_lost(folder, look):
+    lost = {(0, 0), (1, 4), (2, 2)}
+    for d in range(3):
+        for k in range(6):
+            if (d, k) not in lost:
+                vector = [float(axis == d) for axis in range(3)]
+                write(folder / f"{d}{k}", 5 * k, InstanceNumber=1, DiffusionBValue=800.0,
+                      DiffusionGradientOrientation=vector, **DYNAMIC)  # fmt: skip
+    series, codes, _ = look()
+    expected = [[f"{d}{k}" for k in range(6) if (d, k) not in lost] for d in range(3)]
+    assert (series, codes) == (expected, {})
+
+
+def test_a_slice_too_many_is_told_by_its_volume(folder, look):
+    for z in range(20):
+        write(folder / f"{z:02d}", z)
+    write(folder / "other", 3, 100, InstanceNumber=51)
+    series, codes, rows = look()
+    assert (series, codes) == ([[f"{z:02d}" for z in range(20)]], {"other": "SAME_POSITION"})
+    assert all("same_position" in row["flags"] for row in rows)

@@ -23,8 +23,10 @@ def modality(dataset: Dataset) -> str | None:
     return vocabulary.word(text(dataset, "Modality"), vocabulary.MODALITIES)
 
 
-def unit(dataset: Dataset, rescale_type: str) -> Unit:
-    """Return the unit of the values; maps that a CT scanner computes have none."""
+def unit(dataset: Dataset, rescale_type: str, *, is_coloured: bool) -> Unit:
+    """Return the unit of the values; colours and maps that a CT scanner computes have none."""
+    if is_coloured:
+        return "arbitrary"
     if modality(dataset) == "CT":
         return "HU" if rescale_type.upper() in _HOUNSFIELD else "arbitrary"
     return "BQML" if text(dataset, "Units") == "BQML" else "arbitrary"
@@ -70,13 +72,14 @@ def role_tags(parsed: Parsed, *, has_plane: bool) -> Tags:
     )
 
 
-def flags(dataset: Dataset, tags: Tags, found: tuple[str, ...]) -> tuple[str, ...]:
+def flags(dataset: Dataset, tags: Tags, found: tuple[str, ...], unit: Unit) -> tuple[str, ...]:
     """Return what a reader of the archive should know.
 
     Args:
         dataset: Of the file.
         tags: Of the file.
         found: Its roles.
+        unit: Of its values.
     """
     told = [role for role in _ADMITTED if role in found]
     if roles.is_capture(tags.sop_class) and "secondary_capture" not in told:
@@ -86,7 +89,7 @@ def flags(dataset: Dataset, tags: Tags, found: tuple[str, ...]) -> tuple[str, ..
     if roles.is_burned_in_risk(tags):
         told.append(roles.BURNED_IN_RISK)
     has_rescale = "RescaleIntercept" in dataset or "SharedFunctionalGroupsSequence" in dataset
-    if tags.modality == "CT" and not has_rescale and lut(dataset) is None:
+    if unit == "HU" and not has_rescale and lut(dataset) is None:
         told.append("no_rescale")
     is_detector = "PixelSpacing" not in dataset and "ImagerPixelSpacing" in dataset
     if not tags.has_plane and is_detector:

@@ -29,6 +29,7 @@ _GROUPS = (
 _KINDS = ("EnergyWindowVector", "DetectorVector")  # of nuclear medicine
 _GATES = ("RRIntervalVector", "TimeSlotVector")  # each a volume of its own where there are slices
 _NO_PHASE = -1.0
+_DIRECTIONS = 100  # that are told apart along each axis, from the middle to the end
 
 
 def settings(dataset: Dataset) -> Dataset:
@@ -160,17 +161,29 @@ def _merge(groups: Dataset, into: Dataset) -> None:
 
 
 def _phase(dataset: Dataset) -> tuple[float, ...]:
-    """Return time, b-value, acquisition and heart phase, -1 for what is not told."""
+    """Return time, b-value, acquisition, heart phase and direction, -1 for what is not told."""
     names = (
         ("TemporalPositionIdentifier", "TemporalPositionIndex", "TemporalPositionTimeOffset"),
         ("DiffusionBValue",),
         ("AcquisitionNumber", "FrameAcquisitionNumber"),
         ("TriggerTime", "NominalCardiacTriggerDelayTime"),
     )
-    return tuple(
+    told = (
         next((v for v in (number(dataset, name) for name in same) if v is not None), _NO_PHASE)
         for same in names
     )
+    return (*told, _direction(dataset))
+
+
+def _direction(dataset: Dataset) -> float:
+    """Return a number that stands for the direction of a diffusion gradient, to about a degree."""
+    inside = item(dataset, "DiffusionGradientDirectionSequence")
+    told = numbers(inside or dataset, "DiffusionGradientOrientation", 3)
+    if told is None:
+        return _NO_PHASE
+    length = max(1.0, math.hypot(*told))
+    x, y, z = (round(value / length * _DIRECTIONS) + _DIRECTIONS for value in told)
+    return float((x * (2 * _DIRECTIONS + 1) + y) * (2 * _DIRECTIONS + 1) + z)
 
 
 def _frame_kind(own: Dataset) -> tuple[str, ...]:

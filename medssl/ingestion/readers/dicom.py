@@ -56,7 +56,8 @@ _NAMES = (
     "IssuerOfPatientID", "PatientBirthDate", "PatientAge", "PatientSex", "InstitutionName",
     "Modality", "BodyPartExamined", "ViewPosition", "Laterality", "ImageLaterality",
     "Manufacturer", "ManufacturerModelName", "KVP", "EchoTime", "RepetitionTime",
-    "DiffusionBValue", "BurnedInAnnotation", "ConversionType", "SeriesDescription",
+    "DiffusionBValue", "DiffusionGradientOrientation",
+    "BurnedInAnnotation", "ConversionType", "SeriesDescription",
     "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime",
     "EchoNumbers", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
     "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "PixelPaddingValue",
@@ -148,7 +149,8 @@ def _header(parsed: Parsed, layout: Layout) -> Header:
     has_plane = frames[0].plane is not None
     tags = facts.role_tags(parsed, has_plane=has_plane)
     found = roles.of(tags)
-    unit = facts.unit(dataset, text(settings, "RescaleType"))
+    rescale_type = text(settings, "RescaleType")
+    unit = facts.unit(dataset, rescale_type, is_coloured=layout.is_coloured)
     return Header(
         reader="dicom",
         rows=layout.rows,
@@ -165,7 +167,7 @@ def _header(parsed: Parsed, layout: Layout) -> Header:
         facts=facts.facts(parsed, settings, framing.b_value(frames)),
         kind=facts.kind(dataset, has_plane=has_plane),
         roles=found,
-        flags=facts.flags(dataset, tags, found),
+        flags=facts.flags(dataset, tags, found, unit),
     )
 
 
@@ -175,15 +177,21 @@ def _scaled(header: Header, dataset: Dataset, layout: Layout, how: Reading) -> H
         return _coloured(header, dataset, layout, how)
     lut = pixel_data.lut(dataset)
     if lut is not None:
-        frames = tuple(replace(frame, slope=1.0, intercept=0.0) for frame in header.frames)
-        return replace(header, frames=frames, bits=pixel_data.lut_bits(lut), signed=False)
+        return replace(_unscaled(header), bits=pixel_data.lut_bits(lut), signed=False)
     if layout.is_float and header.inverted:
         raise RejectedFile(Code.UNSUPPORTED_PIXELS)
     padding = facts.padding(dataset, is_signed=layout.is_signed)
     return header if layout.is_float else replace(header, padding=padding)
 
 
+def _unscaled(header: Header) -> Header:
+    frames = tuple(replace(frame, slope=1.0, intercept=0.0) for frame in header.frames)
+    return replace(header, frames=frames)
+
+
 def _coloured(header: Header, dataset: Dataset, layout: Layout, how: Reading) -> Header:
+    """Return the header of colours, for which rescaling to a unit has no meaning."""
+    header = _unscaled(header)
     bits = palette.bits(dataset) if layout.is_palette else layout.stored
     if how.colour != "keep":
         return replace(header, bits=bits, signed=False)

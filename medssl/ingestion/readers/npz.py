@@ -18,7 +18,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from medssl.ingestion import claims, colour, streams
+from medssl.ingestion import claims, colour, streams, zips
 from medssl.ingestion.codes import Code, RejectedFile
 from medssl.ingestion.header import MAX_PIXELS, PLAIN, Facts, Frame, Header, Member, Reading
 
@@ -42,7 +42,7 @@ class _Array:
 
 
 def recognises(head: bytes) -> bool:
-    """See `_contract.py`; a ZIP archive whose first file is an array."""
+    """See `_contract.py`; a ZIP archive whose first file is an array, as all must be."""
     end = 30 + int.from_bytes(head[26:28], "little")
     return head.startswith(_ZIP) and head[30:end].endswith(_SUFFIX)
 
@@ -50,6 +50,8 @@ def recognises(head: bytes) -> bool:
 def read_header(path: Path, how: Reading = PLAIN) -> Header:
     """See `_contract.py`."""
     with streams.opened(path) as stream, zipfile.ZipFile(cast("IO[bytes]", stream)) as archive:
+        if streams.is_member(path) and not zips.holds_arrays(archive.namelist()):
+            raise RejectedFile(Code.NESTED_ARCHIVE)
         images = _images(archive)
         if not images:
             raise RejectedFile(Code.ARRAY_LAYOUT)

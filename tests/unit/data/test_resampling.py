@@ -130,3 +130,12 @@ def test_larger_voxels_average_what_they_cover():
 def test_an_orientation_is_one_of_each_pair(name):
     with pytest.raises(ValueError, match=f"{name!r} is no orientation"):
         resampling.resample(noise(), oblique(), orientation=name)
+
+
+def test_slabs_join_to_the_whole(monkeypatch):
+    affine, how = oblique(shear=0.2), {"spacing": (0.6, 0.8, 0.7), "orientation": "LPS"}
+    whole, matrix = resampling.resample(noise(2), affine, **how)
+    monkeypatch.setattr(resampling, "_SLAB", 2000)
+    found, same = resampling.resample(noise(2), affine, **how)
+    assert np.allclose(found, whole, atol=1e-6)
+    assert np.array_equal(same, matrix)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from medssl.artifacts import ingest_report, tables
 from medssl.artifacts.archive import IMAGES, LABELS, ArchiveInfo
 from medssl.artifacts.quarantine import QUARANTINE
-from medssl.ingestion import accounting, assignment, composition, grouping
+from medssl.ingestion import accounting, assignment, composition, geometry, grouping
 from medssl.ingestion.accounting import Account, Finding, Step
 from medssl.ingestion.assignment import Item, Rules
 from medssl.ingestion.codes import STEPS, Code
@@ -26,6 +26,10 @@ DEFAULT = {
     "columns": 48, "shard": 0, "row": 0, "unit": "HU", "slope": 1.0, "intercept": 0.0,
     "lossy": False, "transfer_syntax": "1.2.840.10008.1.2.1", "pixel_sha256": "", "flags": [],
 }  # fmt: skip
+
+
+def stacks(gathered: grouping.Gathered) -> dict[str, geometry.Stack]:
+    return {one.key: one.stack for one in gathered.series if one.stack is not None}
 
 
 def image(number, patient="p0", series="s0", **more):
@@ -310,7 +314,12 @@ def test_a_site_of_many_patients_with_one_value_is_a_caution():
         ("No decoder installed", "NO_DECODER, 1 file", {"rejected": [left(1, "NO_DECODER")]}),
         ("Label table", "2 of 9 rows", {"label_rows": {"table_rows": 9, "rows_without_file": 2}}),
         ("Sites", "1 patient with", {"images": [image(0), image(1, site="south")]}),
-        ("Sites", "1 image without", {"images": [image(0), image(1, "p1", site=None)]}),
+        (
+            "Sites",
+            "1 image without",
+            {"images": [image(0), image(1, "p1", site=None, pixel_sha256="1")]},
+        ),
+        ("Equal images", "2 images with the same", {"images": [image(0), image(1, "p1")]}),
         ("Lossy compression", "all images", {"images": [image(0, lossy=True)]}),
         ("CT values", "1 CT image", {"images": [image(0, flags=["no_rescale"])]}),
     ],
@@ -360,7 +369,7 @@ def test_the_geometry_of_series_is_measured():
     heights = [0, 5, 10, 25, 30]
     entries = _entries([(0.0, shear * z, float(z)) for z in heights])
     gathered = grouping.gather(entries, KEY)
-    found = {one.what: one for one in accounting.findings(gathered.series)}
+    found = {one.what: one for one in accounting.findings(stacks(gathered))}
     assert (found["gap"].count, found["gap"].unit) == (2, "mm")
     assert found["gap"].amount == pytest.approx(10)
     assert found["tilt"].amount == pytest.approx(15)
@@ -371,7 +380,7 @@ def test_the_geometry_of_series_is_measured():
 
 def test_a_regular_series_has_no_finding():
     entries = _entries([(0.0, 0.0, 5.0 * k) for k in range(4)])
-    assert accounting.findings(grouping.gather(entries, KEY).series) == []
+    assert accounting.findings(stacks(grouping.gather(entries, KEY))) == []
 
 
 def _entries(origins):

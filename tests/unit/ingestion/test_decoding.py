@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medssl.ingestion import decoding, sniff
+from medssl.ingestion import decoding, sniff, storing
 from medssl.ingestion.codes import Code
-from medssl.ingestion.decoding import Copy, Image, Job, Source
+from medssl.ingestion.decoding import Copy, Job, Source
+from medssl.ingestion.storing import Image
 from medssl.ingestion.workers import Lost
 
 TAGS = {"Modality": "CT", "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [2, 2],
@@ -19,7 +20,7 @@ class Result:
     """An outcome with the names of the files."""
 
     job: Job
-    decoded: decoding.Decoded
+    decoded: storing.Decoded
 
     @property
     def pixels(self) -> np.ndarray:

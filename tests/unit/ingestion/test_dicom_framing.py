@@ -157,3 +157,48 @@ def test_images_of_other_types_or_frames_of_reference_are_of_another_kind(write_
     assert kind(**place, FrameOfReferenceUID="1.2") != kind(**place, FrameOfReferenceUID="1.3")
     assert kind(FrameOfReferenceUID="1.2") == kind(FrameOfReferenceUID="1.3")  # nothing to refer to
     assert "1.2.3" not in str(kind(**place, FrameOfReferenceUID="1.2.3"))
+
+
+def phase(write_dicom, **tags):
+    return dicom.read_header(write_dicom("a", STACK[0], **tags)).frames[0].phase
+
+
+def test_directions_of_a_diffusion_gradient_keep_images_apart(write_dicom):
+    # 300 directions, about 7 degrees apart: more than scanners take
+    k = np.arange(300) + 0.5
+    height, turn = 1 - 2 * k / 300, k * np.pi * (1 + 5**0.5)
+    radius = np.sqrt(1 - height**2)
+    directions = np.stack([radius * np.cos(turn), radius * np.sin(turn), height], axis=1)
+    told = [phase(write_dicom, DiffusionGradientOrientation=v.tolist()) for v in directions]
+    assert len({len(one) for one in told}) == 1
+    assert len(set(told)) == 300
+    assert len({one[:4] for one in told}) == 1
+
+
+def test_the_same_direction_is_the_same_whatever_its_last_digits(write_dicom):
+    names = ("0.26726\\0.53452\\0.80178", "0.267261\\0.534522\\0.801784")
+    first, second = (
+        phase(write_dicom, DiffusionGradientOrientation=[float(v) for v in name.split("\\")])
+        for name in names
+    )
+    assert first == second != phase(write_dicom)
+
+
+@pytest.mark.parametrize("told", [[], [1.0, 0.0], [float("nan"), 0.0, 1.0]])
+def test_a_direction_that_is_none_tells_nothing(write_dicom, told):
+    assert phase(write_dicom, DiffusionGradientOrientation=told) == phase(write_dicom)
+
+
+@pytest.mark.parametrize("told", [[1e308, 1e308, -1e308], [0.0, 0.0, 0.0], [0.0, 0.0, 7.0]])
+def test_any_three_numbers_are_a_direction(write_dicom, told):
+    assert np.isfinite(phase(write_dicom, DiffusionGradientOrientation=told)).all()
+
+
+def test_frames_of_an_enhanced_image_tell_their_directions(write_dicom):
+    frames = [frame(0, b=800), frame(0, b=800), frame(0, b=800)]
+    for one, vector in zip(frames[:2], ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0]), strict=True):
+        direction = item(DiffusionGradientOrientation=vector)
+        one.MRDiffusionSequence[0].DiffusionGradientDirectionSequence = Sequence([direction])
+    header = dicom.read_header(enhanced(write_dicom, frames))
+    assert len({f.phase for f in header.frames}) == 3
+    assert header.facts.b_value == 800

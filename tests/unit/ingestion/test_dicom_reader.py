@@ -17,6 +17,7 @@ from pydicom.uid import (
 
 from medssl.ingestion import sniff
 from medssl.ingestion.codes import Code, RejectedFile
+from medssl.ingestion.header import Reading
 from medssl.ingestion.readers import dicom
 
 PIXELS = np.arange(64, dtype=np.uint16).reshape(8, 8) * 60
@@ -164,6 +165,29 @@ def test_gray_stored_as_colour_is_read_and_colour_is_not(write_dicom):
     path = write_dicom("b", gray, **tags)
     with pytest.raises(RejectedFile, match="COLOUR"):
         dicom.read_pixels(path, dicom.read_header(path))
+
+
+@pytest.mark.parametrize("colour", ["reject", "gray", "keep"])
+@pytest.mark.parametrize("photometric", ["RGB", "PALETTE COLOR"])
+def test_colours_of_a_ct_have_no_unit_and_no_scale(write_dicom, colour, photometric):
+    samples = 3 if photometric == "RGB" else 1
+    pixels = np.zeros((4, 4, 3) if samples == 3 else (4, 4), np.uint8)
+    table = np.array([7, 9], np.uint16).tobytes()
+    palettes = {
+        f"{name}PaletteColorLookupTable{part}": value
+        for name in ("Red", "Green", "Blue")
+        for part, value in (("Descriptor", [2, 0, 16]), ("Data", table))
+    }
+    scale = {"Modality": "CT", "RescaleSlope": 2, "RescaleIntercept": -1024}
+    tags = {"PhotometricInterpretation": photometric, "SamplesPerPixel": samples, **palettes}
+    how = Reading(colour=colour)
+    header = dicom.read_header(write_dicom("a", pixels, **tags, **scale), how)
+    assert (header.unit, header.inverted) == ("arbitrary", False)
+    assert (header.frames[0].slope, header.frames[0].intercept) == (1, 0)
+    unscaled = dicom.read_header(write_dicom("b", pixels, **tags, Modality="CT"), how)
+    assert "no_rescale" not in unscaled.flags
+    gray = dicom.read_header(write_dicom("c", PIXELS, **scale), how)
+    assert (gray.unit, gray.frames[0].intercept) == ("HU", -1024)
 
 
 SR = "1.2.840.10008.5.1.4.1.1.88.11"

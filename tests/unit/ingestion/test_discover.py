@@ -218,11 +218,59 @@ def test_an_empty_or_damaged_zip_is_one_file(tmp_path):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("first", ["[Content_Types].xml", "mimetype", "META-INF/MANIFEST.MF"])
-def test_office_documents_and_arrays_are_files(tmp_path, first):
-    bundle(tmp_path / "a.docx", {first: b"x", "word/document.xml": b"y"})
-    bundle(tmp_path / "a.npz", {"train_images.npy": b"x"})
-    assert listed(tmp_path) == {"a.docx": None, "a.npz": None}
+MANIFEST, CLASS = {"META-INF/": b"", "META-INF/MANIFEST.MF": b"x"}, {"org/A.class": b"x"}
+
+
+@pytest.mark.parametrize(
+    ("method", "members"),
+    [
+        (zipfile.ZIP_DEFLATED, {"[Content_Types].xml": b"x", "word/media/1": b"y"}),
+        (zipfile.ZIP_DEFLATED, {"_rels/.rels": b"x", "a": b"y", "[Content_Types].xml": b"x"}),
+        (zipfile.ZIP_STORED, {"mimetype": b"application/epub+zip", "content": b"y"}),
+        (zipfile.ZIP_DEFLATED, {**MANIFEST, **CLASS, "icon.PNG": b"x", "META-INF/LICENSE": b""}),
+        (zipfile.ZIP_DEFLATED, {**CLASS, **MANIFEST}),
+    ],
+)
+def test_a_document_or_a_program_is_one_file_that_is_no_image(tmp_path, method, members):
+    bundle(tmp_path / "a", members, method)
+    assert listed(tmp_path) == {"a": Code.SKIPPED_OTHER}
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        {"mask.npy": b"x"},
+        {"META-INF/MANIFEST.MF": b"x"},
+        {**MANIFEST, **CLASS},
+        {"mimetype": b"x"},  # not as books have it, who store it as it is
+        {"_rels/.rels": b"x"},
+    ],
+)
+def test_one_member_does_not_tell_what_the_others_are(tmp_path, first):
+    content = {**first, "dicom/1": b"1", "dicom/2": b"2"}
+    bundle(tmp_path / "a.zip", content)
+    assert listed(tmp_path) == {f"a.zip/{name}": None for name in content if not name.endswith("/")}
+
+
+def test_a_program_needs_classes(tmp_path):
+    bundle(tmp_path / "a.zip", {**MANIFEST, "1.png": b"1"})
+    assert listed(tmp_path) == {"a.zip/META-INF/MANIFEST.MF": None, "a.zip/1.png": None}
+
+
+def test_a_damaged_document_is_one_but_a_damaged_zip_may_hold_anything(tmp_path):
+    for name, members in (("a.docx", {"[Content_Types].xml": b"x"}), ("a.zip", MANIFEST)):
+        whole = bundle(tmp_path / name, {**members, "b": bytes(99)}).read_bytes()
+        (tmp_path / name).write_bytes(whole[:-30])
+    assert listed(tmp_path) == {"a.docx": Code.SKIPPED_OTHER, "a.zip": Code.BAD_HEADER}
+
+
+def test_arrays_and_nothing_else_are_one_file(tmp_path, monkeypatch):
+    path = bundle(tmp_path / "a.npz", {"train_images.npy": b"x", "notes.npy": b"y"})
+    assert listed(tmp_path) == {"a.npz": None}
+    central(path, 24, "<I", 2**32 - 2, 3)  # large ones are judged by their reader
+    monkeypatch.setattr(zips, "MAX_MEMBER", 2**31)
+    os.utime(path, (1, 1))
+    assert listed(tmp_path) == {"a.npz": None}
 
 
 def test_members_that_overlap_are_a_bomb(tmp_path):

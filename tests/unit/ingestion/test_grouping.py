@@ -227,6 +227,7 @@ def test_a_slice_too_many_stands_behind_the_first_at_its_place():
     files = [entry(names[k], (0, 0, k % 3), instance=k) for k in range(7)]
     (series,) = gather(files)
     assert order(series) == ["g", "f", "e"]
+    assert series.flags == ("same_position",)
     assert behind(series) == {
         "g": [("d", Code.SAME_POSITION), ("a", Code.SAME_POSITION)],
         "f": [("c", Code.SAME_POSITION)],

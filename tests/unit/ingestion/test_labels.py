@@ -49,7 +49,7 @@ def test_a_table_of_another_encoding_is_refused(tmp_path):
 
 
 def test_a_missing_table_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"absent.csv: cannot read the label table"):
+    with pytest.raises(DataError, match=r"absent.csv: no such label table"):
         labels.read(tmp_path / "absent.csv")
 
 

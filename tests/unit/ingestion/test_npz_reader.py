@@ -210,6 +210,21 @@ def test_a_wrong_checksum_is_no_image(tmp_path):
         npz.read_pixels(path, header)
 
 
+@pytest.mark.parametrize("name", ["mask.npy", "train_images.npy"])
+def test_a_zip_in_a_zip_is_no_image_if_arrays_are_not_all_it_holds(tmp_path, name):
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive, archive.open(name, "w") as stream:
+        np.lib.format.write_array(stream, IMAGES["train"])
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("pure", inner.getvalue())
+        with zipfile.ZipFile(inner, "a") as added:
+            added.writestr("1.dcm", b"x")
+        archive.writestr("mixed", inner.getvalue())
+    assert sniff.read_header(tmp_path / "a.zip" / "mixed") is Code.NESTED_ARCHIVE
+    pure = sniff.read_header(tmp_path / "a.zip" / "pure")
+    assert pure is Code.ARRAY_LAYOUT if name == "mask.npy" else isinstance(pure, Header)
+
+
 def test_a_zip_of_other_things_is_not_recognised(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("readme.txt", "x")

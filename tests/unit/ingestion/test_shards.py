@@ -3,8 +3,8 @@ import pytest
 
 from medssl.artifacts import pixels
 from medssl.ingestion import shards
-from medssl.ingestion.decoding import Decoded, Outcome
 from medssl.ingestion.shards import Known, Place
+from medssl.ingestion.storing import Decoded, Outcome
 
 NOTHING = Outcome(images=(), stacks=(), rejected=())
 
@@ -14,9 +14,10 @@ def series(count, value, shape=(4, 4), dtype=np.uint8) -> Decoded:
     return Decoded(pixels=block, outcome=NOTHING)
 
 
-def pack(folder, given):
+def pack(folder, given, replaced=None):
     """Owner, series and place of everything, shard by shard."""
-    return [one for shard in shards.pack(folder, given) for one in shard]
+    replaced = [] if replaced is None else replaced
+    return [one for shard in shards.pack(folder, given, replaced.append) for one in shard]
 
 
 def test_series_lie_side_by_side_and_are_never_cut(tmp_path, monkeypatch):
@@ -39,7 +40,7 @@ def test_another_shape_or_dtype_opens_another_shard(tmp_path, other):
 
 
 def test_nothing_gives_no_shard(tmp_path):
-    assert list(shards.pack(tmp_path, [])) == []
+    assert pack(tmp_path, []) == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -59,11 +60,14 @@ def test_what_lies_in_its_place_already_is_not_written_again(tmp_path):
         )
         for owner, one, place in first
     ]
-    assert [place for *_, place in pack(tmp_path, known)] == [Place(0, 0), Place(0, 2)]
+    replaced = []
+    assert [place for *_, place in pack(tmp_path, known, replaced)] == [Place(0, 0), Place(0, 2)]
+    assert replaced == []
     assert path.stat().st_ino == before.st_ino
     (tmp_path / "other").mkdir()
     pack(tmp_path / "other", known)
     assert pixels.shard_path(tmp_path / "other", 0).read_bytes() == path.read_bytes()
-    pack(tmp_path, reversed(known))
+    pack(tmp_path, reversed(known), replaced)
+    assert replaced == [0]
     assert path.stat().st_ino != before.st_ino
     assert pixels.read(tmp_path, 0)[:, 0, 0, 0].tolist() == [2, 1, 1]

@@ -185,3 +185,27 @@ def test_as_many_processes_as_asked_for():
     assert workers.count(3) == 3
     assert workers.count(0) == 1
     assert workers.count(None) >= 1
+
+
+def echo(item, at):
+    at(0)
+    return item
+
+
+def test_items_and_results_larger_than_any_buffer_pass_each_other():
+    items = [bytes([n]) * 3_000_000 for n in range(6)]
+    assert run(echo, items, budget=Budget(seconds=60)) == items
+
+
+def vanish(item, at):
+    at(0)
+    return Unpicklable() if item == "bad" else item
+
+
+class Unpicklable:
+    def __reduce__(self):
+        os._exit(3)
+
+
+def test_a_result_that_ends_its_process_is_lost_and_not_tried_for_ever():
+    assert run(vanish, ["a", "bad", "c"]) == ["a", Lost(0, Code.WORKER_DIED), "c"]
