@@ -23,7 +23,7 @@ demo: setup  ## run all five stages on synthetic scans, into a fresh folder
 	$(BIN)/medssl demo --out "$$out"
 
 test: setup  ## fast tests
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not gpu"
 
 test-slow: setup  ## simulations, fuzzing and kills
 	$(BIN)/python -m pytest -m slow

@@ -157,8 +157,8 @@ def _shared_images(record: Record) -> Iterator[Caution]:
     if n := record["images_of_several_patients"]:
         yield {
             "about": "Equal images",
-            "text": f"{counted(n, 'image')} with the same pixels under different patients: folds may share "
-            "them",
+            "text": f"{counted(n, 'image')} with the same pixels under different patients: "
+            "folds may share them",
             "fix": "name the patients with a table, or take out the copies",
         }
 

@@ -27,7 +27,8 @@ from medssl.ingestion.writing import WHOLE, Part
 Mode = Literal["new", "resume", "append"]
 
 _LOCK = "lock"
-_GIVEN = Path("private", "given.yaml")  # settings as given; config.yaml has every auto replaced
+_BEGUN = Path("private", "begun.yaml")  # settings as given, of what is being made
+_GIVEN = Path("private", "given.yaml")  # and of what is done; config.yaml has every auto replaced
 _POLICY = (
     "size", "colour", "four_d", "gaps", "min_slices", "include", "patient", "site", "series",
     "patient_scope", "spacing", "orientation",
@@ -35,7 +36,7 @@ _POLICY = (
 _WORK = building.folder(Path())
 _START = {
     Path("private"), Path("private", _LOCK), Path("private", journals.NAME), _WORK,
-    _WORK / "private", _WORK / "pixels", _WORK / _GIVEN,
+    _WORK / "private", _WORK / "pixels", _BEGUN,
 }  # fmt: skip  # what an ingest makes before it begins
 _CHEAP = 10_000  # files; of fewer, headers are read again rather than kept after a wrong setting
 
@@ -98,10 +99,10 @@ class Making:
         part: Part,
         others: Sequence[tuple[Path, Journal]],
     ) -> Books:
-        plain = relative_to(self.work / "private", to_plain(settings))
+        plain = relative_to(self.out / "private", to_plain(settings))
         facts = self.journal.facts()
         if mode == "resume":
-            _check_same(plain, _read(self.work / _GIVEN), ("sources", "smoke", *_POLICY), self.out)
+            _check_same(plain, _read(self.out / _BEGUN), ("sources", "smoke", *_POLICY), self.out)
             _check_part(facts.get("part", str(WHOLE)), part, self.out)
         if mode == "append":
             _check_same(plain, _read(self.out / _GIVEN), _POLICY, self.out)
@@ -109,8 +110,8 @@ class Making:
         key = _key(settings, facts.get("key_id"), reporter)
         books = Books(self.journal, key, [(self.out, self.journal), *others])
         building.begin(self.out)
-        files.write_text(self.work / _GIVEN, yaml.safe_dump(plain, sort_keys=False))
-        (self.work / _GIVEN).chmod(0o600)
+        files.write_text(self.out / _BEGUN, yaml.safe_dump(plain, sort_keys=False))
+        (self.out / _BEGUN).chmod(0o600)
         state = "working" if mode == "new" else facts.get("state", "working")
         if mode == "append":
             n_before = len(_read(self.out / _GIVEN).get("sources", ()))
@@ -123,6 +124,7 @@ class Making:
     def _forsake(self) -> None:
         state = self.journal.facts().get("state")
         if state == "appending":
+            (self.out / _BEGUN).unlink(missing_ok=True)
             shutil.rmtree(self.work, ignore_errors=True)
             self.journal.forget_shard(None)
             self.journal.note(state="done")
@@ -132,6 +134,7 @@ class Making:
             shutil.rmtree(self.work, ignore_errors=True)
             (self.out / "private" / journals.NAME).unlink(missing_ok=True)
             (self.out / "private" / _LOCK).unlink(missing_ok=True)
+            (self.out / _BEGUN).unlink(missing_ok=True)
             with suppress(OSError):  # somebody's own folder stays
                 (self.out / "private").rmdir()
                 self.out.rmdir()
@@ -139,10 +142,12 @@ class Making:
     def publish(self) -> None:
         """Move what was made to its place: from here on it is the archive. May be called again."""
         if not self.is_made:
+            shutil.copy(self.out / _BEGUN, self.work / _GIVEN)  # with its mode
             building.finish(self.out)
             self.journal.note(state="publishing")
         building.publish(self.out)
         self.journal.publish(state="done")
+        (self.out / _BEGUN).unlink(missing_ok=True)
 
     def finish_part(self) -> None:
         """Say that the share of the series is decoded."""
@@ -230,7 +235,7 @@ def settings_path(archive: Path) -> Path:
     Raises:
         ArtifactError: There is no archive.
     """
-    places = (building.folder(archive) / _GIVEN, archive / _GIVEN)
+    places = (archive / _BEGUN, archive / _GIVEN)
     path = next((path for path in places if path.is_file()), None)
     if path is None:
         raise ArtifactError(

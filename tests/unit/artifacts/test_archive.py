@@ -50,7 +50,7 @@ def test_an_archive_without_its_record_is_unfinished(tmp_path, read):
     fill(tmp_path)
     with pytest.raises(ArtifactError, match="the archive is unfinished") as caught:
         read(tmp_path)
-    assert caught.value.fix == "run `medssl ingest` again into a new folder"
+    assert f"`medssl ingest -o {tmp_path} --resume`" in caught.value.fix
     archive.write_info(tmp_path, INFO)
     read(tmp_path)
 
