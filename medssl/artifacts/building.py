@@ -41,6 +41,7 @@ def begin(archive: Path) -> Path:
 def finish(archive: Path) -> None:
     """List what the archive will hold; from here on `publish` completes it."""
     work = folder(archive)
+    (work / _LIST).unlink(missing_ok=True)  # of an attempt that ended here
     names = [path.relative_to(work).as_posix() for path in work.rglob("*") if path.is_file()]
     files.write_text(work / _LIST, json.dumps(sorted(names)))
 
