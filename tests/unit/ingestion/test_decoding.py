@@ -1,9 +1,11 @@
 import hashlib
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.data import get_testdata_file
 
 from medssl.ingestion import decoding, sniff, storing
 from medssl.ingestion.codes import Code
@@ -204,3 +206,25 @@ def test_what_a_job_claims_grows_with_its_pixels(write_slice):
     one = Job(volumes=((source(write_slice("a", 0)),),), dtype="int16", side=8, largest=8)
     many = replace(one, volumes=(one.volumes[0] * 9,))
     assert 0 < decoding.claims(one) < decoding.claims(many)
+
+
+def test_a_copy_of_a_file_of_many_frames_is_decoded_once(tmp_path):
+    """Frame by frame, each would be decoded anew, and most of the time and memory be lost."""
+    clip = get_testdata_file("emri_small.dcm")
+    paths = [Path(shutil.copy(clip, tmp_path / name)) for name in ("a", "b")]
+    header, other = (sniff.read_header(path) for path in paths)
+    conflict = Code.CONFLICTING_COPY
+    frames = tuple(
+        Source(
+            path=paths[0],
+            header=header,
+            number=n,
+            copies=(Copy(path=paths[1], header=other, number=n, otherwise=conflict),),
+        )
+        for n in range(len(header.frames))
+    )
+    opened = []
+    result = decode(*frames, dtype="uint16", side=64, largest=64, at=opened.append)
+    assert opened == [0, 1]
+    assert len(result.images) == len(frames) == 10
+    assert result.rejected == {paths[1]: Code.SKIPPED_DUPLICATE}
