@@ -322,19 +322,23 @@ class TestParts:
             ingest.merge([tmp_path / "whole"], tmp_path / "one", workers=1)
 
 
+def append_when_files_are_gone(scans: Path, settings: IngestSettings, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    shutil.copytree(scans, first, ignore=shutil.ignore_patterns("labels.csv"))
+    phantoms.generate(second, n_patients=3, image_size=32, ct_slices=3, seed=9)
+    both = settings.model_copy(update={"sources": (first, second)})
+    ingest.run(both, tmp_path / "whole", workers=1)
+    only = settings.model_copy(update={"sources": (first,)})
+    ingest.run(only, tmp_path / "out", workers=1)
+    first.rename(tmp_path / "unplugged")
+    ingest.run(both, tmp_path / "out", workers=1, mode="append")
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
 class TestAppend:
     def test_new_files_and_those_of_before_that_are_gone(self, scans, settings, tmp_path):
         """The archive is that of all files at once, though the first are not there any more."""
-        first, second = tmp_path / "first", tmp_path / "second"
-        shutil.copytree(scans, first, ignore=shutil.ignore_patterns("labels.csv"))
-        phantoms.generate(second, n_patients=3, image_size=32, ct_slices=3, seed=9)
-        both = settings.model_copy(update={"sources": (first, second)})
-        ingest.run(both, tmp_path / "whole", workers=1)
-        only = settings.model_copy(update={"sources": (first,)})
-        ingest.run(only, tmp_path / "out", workers=1)
-        first.rename(tmp_path / "unplugged")
-        ingest.run(both, tmp_path / "out", workers=1, mode="append")
-        assert content(tmp_path / "out") == content(tmp_path / "whole")
+        append_when_files_are_gone(scans, settings, tmp_path)
 
     def test_a_file_that_has_changed_is_read_again(self, scans, settings, tmp_path):
         copy = tmp_path / "copy"
@@ -393,16 +397,7 @@ class TestResampled:
     def test_volumes_whose_files_are_gone_stay_when_files_are_added(
         self, scans, settings, tmp_path
     ):
-        first, second = tmp_path / "first", tmp_path / "second"
-        shutil.copytree(scans, first, ignore=shutil.ignore_patterns("labels.csv"))
-        phantoms.generate(second, n_patients=3, image_size=32, ct_slices=3, seed=9)
-        both = settings.model_copy(update={"sources": (first, second)})
-        ingest.run(both, tmp_path / "whole", workers=1)
-        only = settings.model_copy(update={"sources": (first,)})
-        ingest.run(only, tmp_path / "out", workers=1)
-        first.rename(tmp_path / "unplugged")
-        ingest.run(both, tmp_path / "out", workers=1, mode="append")
-        assert content(tmp_path / "out") == content(tmp_path / "whole")
+        append_when_files_are_gone(scans, settings, tmp_path)
 
 
 class TestChangedSources:
