@@ -76,7 +76,7 @@ def _burned_in(record: Record) -> Iterator[Caution]:
     if row := _flag(record, "burned_in_risk"):
         yield {
             "about": "Burned-in text",
-            "text": f"{counted(row['images'], 'image')} are of a kind that often shows names or "
+            "text": f"{counted(row['images'], 'image')} of a kind that often shows names or "
             "dates in the pixels",
             "fix": "look at them before the images are shown or shared; no header proves pixels "
             "clean",
