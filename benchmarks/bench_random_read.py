@@ -40,7 +40,7 @@ def main() -> None:
     images = [np.asarray(Image.fromarray(c).resize((SIDE, SIDE), 3)) for c in coarse]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        pixels.write(folder, 0, (image[None] for image in images), N_IMAGES)
+        pixels.write(folder, 0, (image[None] for image in images))
         for number, image in enumerate(images):
             Image.fromarray(image).save(folder / f"{number}.png")
         row = {"shard": 0, "rows": SIDE, "columns": SIDE, "slope": 1.0, "intercept": 0.0}

@@ -27,9 +27,7 @@ N_IMAGES, SIDE, IMAGE_SIZE, BATCH, ROUNDS = 512, 256, 64, 64, 7
 def store(folder: Path) -> ImageStore:
     """Write random 8-bit images as one shard and open it."""
     rng = np.random.default_rng(0)
-    pixels.write(
-        folder, 0, rng.integers(0, 256, (N_IMAGES, 1, SIDE, SIDE)).astype(np.uint8), N_IMAGES
-    )
+    pixels.write(folder, 0, rng.integers(0, 256, (N_IMAGES, 1, SIDE, SIDE)).astype(np.uint8))
     row = {"shard": 0, "rows": SIDE, "columns": SIDE, "slope": 1.0, "intercept": 0.0}
     table = tables.build([{**row, "row": i} for i in range(N_IMAGES)], archive.IMAGES)
     return ImageStore(folder, table)

@@ -124,8 +124,8 @@ def tiny_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         value = None if ct else str(finding)
         labels.append({"image_id": f"image{number:02d}", "target": "finding", "value": value})
-    pixels.write(folder, 0, radiographs, 16)
-    pixels.write(folder, 1, slices, 8)
+    pixels.write(folder, 0, radiographs)
+    pixels.write(folder, 1, slices)
     archive.write_images(folder, tables.build(images, archive.IMAGES))
     archive.write_labels(folder, tables.build(labels, archive.LABELS))
     info = archive.ArchiveInfo(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,33 +18,40 @@ def shard_path(archive: Path, shard: int) -> Path:
     return archive / "pixels" / f"{shard:05d}.npy"
 
 
-def write(archive: Path, shard: int, images: Iterable[NDArray[np.generic]], count: int) -> None:
-    """Write ``count`` images of one shape and dtype as one shard, one at a time.
+def write(archive: Path, shard: int, images: Iterable[NDArray[np.generic]]) -> None:
+    """Write images of one shape and dtype as one shard, as they come.
 
     Args:
         archive: Archive folder.
         shard: Number of the shard.
         images: Arrays of shape (C, H, W), in row order.
-        count: How many there are.
     """
     path = shard_path(archive, shard)
     path.parent.mkdir(exist_ok=True)
-    written = 0
-    like: tuple[object, object] | None = None
+    count = 0
+    like: tuple[tuple[int, ...], np.dtype[np.generic]] | None = None
     with files.replacing(path) as temp, temp.open("wb") as stream:
         for image in images:
-            if not written:
-                header = {
-                    "descr": np.lib.format.dtype_to_descr(image.dtype),
-                    "fortran_order": False,
-                    "shape": (count, *image.shape),
-                }
-                np.lib.format.write_array_header_1_0(stream, header)
-                like = (image.shape, image.dtype)
+            if like is None:
+                like = image.shape, image.dtype
+                _write_header(stream, count, *like)  # as long as with the right count
             assert (image.shape, image.dtype) == like, "the images of a shard must be alike"
-            stream.write(np.ascontiguousarray(image).tobytes())
-            written += 1
-        assert written == count, f"{count} images announced, {written} given"
+            stream.write(np.ascontiguousarray(image).data)
+            count += 1
+        assert like is not None, "a shard holds images"
+        stream.seek(0)
+        _write_header(stream, count, *like)
+
+
+def _write_header(
+    stream: BinaryIO, count: int, shape: tuple[int, ...], dtype: np.dtype[np.generic]
+) -> None:
+    header = {
+        "descr": np.lib.format.dtype_to_descr(dtype),
+        "fortran_order": False,
+        "shape": (count, *shape),
+    }
+    np.lib.format.write_array_header_1_0(stream, header)
 
 
 def read(archive: Path, shard: int) -> NDArray[np.generic]:

@@ -12,6 +12,11 @@ from medssl.foundation.errors import ArtifactError
 _KEY = b"medssl_schema"
 
 
+def get_ready() -> None:
+    """Have pyarrow load pandas, which it does anyway when it builds its first table."""
+    pa.array([])
+
+
 def read(path: Path, expected: str, columns: pa.Schema) -> pa.Table:
     """Return the table at ``path`` with exactly the columns of ``columns``, in that order.
 

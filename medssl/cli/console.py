@@ -192,24 +192,67 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - what json cannot write
 
 
 def fields(planned: object) -> list[tuple[str, object]]:
-    """Return the fields of a plan as rows; settings one line per key, notes one line each."""
+    """Return the fields of a plan as rows: what it comes to, then its settings one a line."""
     assert is_dataclass(planned)
     rows: list[tuple[str, object]] = []
+    chosen: list[tuple[str, object]] = []
     for name, value in vars(planned).items():
         if name in {"phases", "cost"}:
             continue
+        title = name.removeprefix("n_").replace("_", " ")
         if hasattr(value, "model_dump"):
-            rows += [(f"  {key}", item) for key, item in value.model_dump(mode="json").items()]
-        elif isinstance(value, tuple):
-            rows += [(name.removesuffix("s"), item) for item in value]
-        elif isinstance(value, Mapping):
-            rows.append((name, ", ".join(f"{key} {item}" for key, item in value.items())))
+            chosen += settings(value.model_dump(mode="json"))
+        elif isinstance(value, tuple) and any(" " in str(item) for item in value):
+            rows += [(title.removesuffix("s"), item) for item in value]
+        elif value != ():
+            rows.append((title, said(value)))
+    return [*rows, *chosen]
+
+
+def settings(values: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """Return settings as rows, under the keys that `--set` takes; what is not set in one row."""
+    flat = dict(_flat(values))
+    unset = [key for key, value in flat.items() if value is None or value in ([], {})]
+    rows: list[tuple[str, object]] = [
+        (f"  {key}", said(value)) for key, value in flat.items() if key not in unset
+    ]
+    return [*rows, ("  not set", ", ".join(unset))] if unset else rows
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
         else:
-            rows.append((name, value))
-    return rows
+            yield f"{prefix}{key}", value
 
 
-def plan(command: str, planned: object, cost: "Cost", out: Path, *, as_json: bool) -> None:
+def said(value: object) -> str:
+    """Return a value as people write it.
+
+    >>> said(None), said(True), said(60.0), said(("a", 0.5)), said({"0": 20, "1": 12})
+    ('none', 'yes', '60', 'a, 0.5', '0 20, 1 12')
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {said(item)}" for key, item in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(said, value)) or "none"
+    return str(value)
+
+
+def plan(
+    command: str,
+    planned: object,
+    cost: "Cost",
+    out: Path,
+    *,
+    as_json: bool,
+    shown: Sequence[tuple[str, object]] | None = None,
+) -> None:
     """Print what a run would do and what it would take.
 
     Args:
@@ -218,6 +261,7 @@ def plan(command: str, planned: object, cost: "Cost", out: Path, *, as_json: boo
         cost: Of the run.
         out: Where it would write.
         as_json: One JSON object instead of a table.
+        shown: Rows of the table, where they are not the fields of the plan.
     """
     assert is_dataclass(planned)
     free = shutil.disk_usage(next(p for p in out.absolute().parents if p.is_dir())).free
@@ -229,7 +273,8 @@ def plan(command: str, planned: object, cost: "Cost", out: Path, *, as_json: boo
     if cost.disk_bytes > free:
         _stderr.print(f"warning: needs {size(cost.disk_bytes)} of disk, {size(free)} are free")
     content = {**vars(planned), "cost": asdict(cost)} if as_json else planned
-    show(command, content, [*fields(planned), *rows], as_json=as_json)
+    first = fields(planned) if shown is None else shown
+    show(command, content, [*first, *rows], as_json=as_json)
 
 
 def duration(seconds: float) -> str:

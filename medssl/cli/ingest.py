@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from medssl.config.ingest import IngestSettings
     from medssl.ingestion.making import Mode
     from medssl.ingestion.writing import Part
-    from medssl.stages.ingest import IngestResult, PartResult
+    from medssl.stages.ingest import IngestPlan, IngestResult, PartResult
 
 
 def ingest(  # noqa: PLR0913 - one parameter per option
@@ -30,7 +30,7 @@ def ingest(  # noqa: PLR0913 - one parameter per option
         list[str] | None,
         typer.Option(help="Paths to leave out, such as '*/masks/*'; may be repeated."),
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="CSV table with labels.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Table with labels, CSV or XLSX.")] = None,
     key: Annotated[
         str | None, typer.Option(help="What a table row names: path, stem, patient, study, series.")
     ] = None,
@@ -69,7 +69,7 @@ def ingest(  # noqa: PLR0913 - one parameter per option
         list[str] | None,
         typer.Option(
             help="Take these too: localizer, reformat, dose_report, screen_capture, "
-            "secondary_capture, burned_in; may be repeated."
+            "secondary_capture, burned_in, other_class; may be repeated."
         ),
     ] = None,
     key_file: Annotated[Path | None, typer.Option(help="Institution's key for pseudonyms.")] = None,
@@ -230,7 +230,27 @@ def _plan(settings: "IngestSettings", how: _How, *, as_json: bool) -> None:
     from medssl.stages import ingest as stage
 
     planned = stage.plan(settings, console.RichReporter(), workers=how.workers)
-    console.plan("ingest", planned, planned.cost, how.out, as_json=as_json)
+    shown = _planned(planned)  # its notes stand on stderr already
+    console.plan("ingest", planned, planned.cost, how.out, as_json=as_json, shown=shown)
+
+
+def _planned(planned: "IngestPlan") -> list[tuple[str, object]]:
+    """Return the flow of files as far as it can be told, in the words of the result."""
+    from medssl.ingestion.codes import Code
+
+    codes = {kind: n for kind, n in planned.kinds.items() if kind in {*Code}}
+    skipped = {code: n for code, n in codes.items() if Code(code).is_skip}
+    parts = {
+        "to be read": {kind: n for kind, n in planned.kinds.items() if kind not in codes},
+        "left out by rule": skipped,
+        "rejected": {code: n for code, n in codes.items() if code not in skipped},
+    }
+    rows: list[tuple[str, object]] = [("files found", f"{planned.files_found:,}")]
+    for title, kinds in parts.items():
+        rows.append((title, f"{sum(kinds.values()):,}"))
+        rows += [(f"  {kind}", f"{n:,}") for kind, n in kinds.items()]
+    rows += [(name, f"{getattr(planned, name):,}") for name in ("images", "series", "patients")]
+    return [*rows, *console.settings(planned.settings.model_dump(mode="json"))]
 
 
 def _show(result: "IngestResult", *, as_json: bool) -> None:

@@ -18,7 +18,7 @@ class IngestSettings(Settings):
 
     sources: tuple[Path, ...] = Field(min_length=1)
     exclude: tuple[str, ...] = ()  # patterns of paths below a source, such as */masks/*
-    labels: Path | None = None  # CSV; a labels.csv in a source folder is joined without being asked
+    labels: Path | None = None  # CSV or XLSX; a labels.csv in a source folder is joined unasked
     key: Literal["path", "stem", "patient", "study", "series"] | None = None  # None: best match
     key_column: str | None = None  # None: the best-matching column
     label: tuple[str, ...] = ()  # label columns; empty: the column `label`

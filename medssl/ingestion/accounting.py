@@ -20,12 +20,13 @@ from medssl.ingestion.flags import MEANINGS as FLAGS
 from medssl.ingestion.geometry import Stack
 from medssl.ingestion.grouping import Series
 
-StepName = Literal["found", "images", "readable", "accepted", "written"]
+StepName = Literal["found", "images", "opened", "readable", "accepted", "written"]
 Record = dict[str, Any]
 
 STEPS: dict[StepName, tuple[str, str]] = {  # what is left, and what was left out to get there
     "found": ("Files found", ""),
     "images": ("Images", "Not images"),
+    "opened": ("Images of a format that is read", "Rejected when opened"),
     "readable": ("Images with a usable header", "Rejected by their header"),
     "accepted": ("Images accepted", "Left out by rule"),
     "written": ("Written to the archive", "Left out when decoded"),
@@ -160,14 +161,16 @@ def findings(stacks: Mapping[str, Stack]) -> list[Finding]:
 def step_of(stage: str, code: Code) -> StepName:
     """Return the step that a file left out at ``stage`` did not reach.
 
-    >>> step_of("sniff", Code.SKIPPED_TEXT), step_of("header", Code.SKIPPED_LOCALIZER)
-    ('images', 'accepted')
+    >>> step_of("sniff", Code.EMPTY_FILE), step_of("header", Code.SKIPPED_LOCALIZER)
+    ('opened', 'accepted')
     """
     if code in NO_IMAGES:
         return "images"
     if stage == "decode":
         return "written"
     is_rule = code.is_skip or code is Code.BURNED_IN
+    if stage == "sniff" and not is_rule:
+        return "opened"
     is_early = stage in {"sniff", "header"} or code is Code.NO_ORIENTATION
     return "readable" if is_early and not is_rule else "accepted"
 

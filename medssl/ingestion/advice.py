@@ -4,13 +4,15 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from medssl.artifacts.archive import NO_PATIENT
+from medssl.foundation.wording import counted, verb
 from medssl.ingestion import composition
-from medssl.ingestion.codes import Code
+from medssl.ingestion.codes import FIXES, Code
 
 Record = Mapping[str, Any]
 Caution = dict[str, str]  # about, text, fix
 
 DEFAULT_MAX_REJECTS = 0.05
+LIST = "medssl info ARCHIVE --quarantined"  # where `private/` is
 MANY = composition.MANY_PATIENTS
 URGENT = (  # codes behind which there are images that could be had
     Code.NO_DECODER, Code.UNREADABLE, Code.VANISHED, Code.ENCRYPTED, Code.MIXED_PATIENTS,
@@ -27,13 +29,17 @@ def cautions(record: Record) -> list[Caution]:
     return [caution for check in _CHECKS for caution in check(record)]
 
 
-def counted(n: int, thing: str) -> str:
-    """Return a number with what it counts.
+def remedies(quarantined: Mapping[str, int]) -> list[str]:
+    """Return one line for each reason of a reject about which something can be done.
 
-    >>> counted(1, "file"), counted(1200, "patient"), counted(2, "series")
-    ('1 file', '1,200 patients', '2 series')
+    Args:
+        quarantined: How many files have each code.
     """
-    return f"{n:,} {thing}" if n == 1 or thing.endswith("s") else f"{n:,} {thing}s"
+    return [
+        f"{code.value}: {counted(quarantined[code.value], 'file')}; {fix}"
+        for code, fix in FIXES.items()
+        if not code.is_skip and quarantined.get(code.value, 0) > 0
+    ]
 
 
 def _rejects(record: Record) -> Iterator[Caution]:
@@ -43,21 +49,20 @@ def _rejects(record: Record) -> Iterator[Caution]:
     if counts["rejected"] > limit * considered:
         yield {
             "about": "Rejected files",
-            "text": f"{counts['rejected']:,} of {considered:,} image files "
-            f"({counts['rejected'] / considered:.1%}) were rejected, more than the "
-            f"{100 * limit:g}% allowed, so that the command ended in exit code 8",
-            "fix": "see below which and why; `--max-rejects` allows more",
+            "text": f"{counts['rejected']:,} of {counted(considered, 'image file')} "
+            f"({counts['rejected'] / considered:.1%}) {verb(counts['rejected'], 'were')} rejected, "
+            f"more than the {100 * limit:g}% allowed, so that the command ended in exit code 8",
+            "fix": f"see below why, and list them with `{LIST}`; `--max-rejects` allows more",
         }
 
 
 def _lost_patients(record: Record) -> Iterator[Caution]:
     if n := record["counts"]["patients_without_image"]:
-        has = "has" if n == 1 else "have"
         yield {
             "about": "Patients left out",
-            "text": f"{counted(n, 'patient')} {has} no image in the archive, as all their files "
-            "were left out",
-            "fix": "who they are stands in `private/paths.parquet`, beside the ids of their files",
+            "text": f"{counted(n, 'patient')} {verb(n, 'have')} no image in the archive, as all "
+            "their files were left out",
+            "fix": f"their files are among those that `{LIST}` lists",
         }
 
 
@@ -65,9 +70,9 @@ def _unnamed_patients(record: Record) -> Iterator[Caution]:
     if row := _flag(record, NO_PATIENT):
         yield {
             "about": "Patients unknown",
-            "text": f"{row['images']:,} of {counted(record['counts']['images'], 'image')} name no "
-            "patient: each study or loose image counts as a patient of its own, so that a split by "
-            "patient may tear people apart",
+            "text": f"{row['images']:,} of {counted(record['counts']['images'], 'image')} "
+            f"{verb(row['images'], 'name')} no patient: each study or loose image counts as a "
+            "patient of its own, so that a split by patient may tear people apart",
             "fix": "name them with `--patient parent`, or with `--patient col:NAME` and a table",
         }
 
@@ -112,7 +117,7 @@ def _urgent_codes(record: Record) -> Iterator[Caution]:
                 "about": told[code.value]["title"],
                 "text": f"{code.value}, {counted(files[code.value], 'file')}: "
                 f"{told[code.value]['meaning'].rstrip('.')}",
-                "fix": told[code.value]["fix"],
+                "fix": f"{told[code.value]['fix']}; list them with `{LIST} {code.value}`",
             }
 
 
@@ -121,17 +126,22 @@ def _labels(record: Record) -> Iterator[Caution]:
     if n := rows.get("rows_without_file", 0):
         yield {
             "about": "Label table",
-            "text": f"{n:,} of {counted(rows['table_rows'], 'row')} name no file",
+            "text": f"{n:,} of {counted(rows['table_rows'], 'row')} {verb(n, 'name')} no file",
             "fix": "they stand in `private/unmatched_labels.parquet`; check `--key` and "
             "`--key-column`",
         }
     for target in record["targets"]:
-        one, all_sites = target["sites_with_one_value"], target["sites"]
-        if one and all_sites > 1 and target["n_values"] > 1:
-            has = "has" if one == 1 else "have"
+        if not target["n_values"]:
             yield {
                 "about": f"Target {target['target']}",
-                "text": f"{one:,} of {all_sites:,} sites {has} one value only, for "
+                "text": "no image has a label",
+                "fix": "look into the column of the table, or name another one with `--label`",
+            }
+        one, all_sites = target["sites_with_one_value"], target["sites"]
+        if one and all_sites > 1 and target["n_values"] > 1:
+            yield {
+                "about": f"Target {target['target']}",
+                "text": f"{one:,} of {all_sites:,} sites {verb(one, 'have')} one value only, for "
                 f"{MANY} patients or more: a model may learn the site instead",
                 "fix": "look at the results by site, or add cases there",
             }

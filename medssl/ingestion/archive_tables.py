@@ -17,6 +17,7 @@ from medssl.config.settings import relative_to, to_plain
 from medssl.foundation import files
 from medssl.foundation.errors import DataError
 from medssl.foundation.reporting import Reporter
+from medssl.foundation.wording import counted
 from medssl.ingestion.books import Books
 from medssl.ingestion.joining import Joined
 from medssl.ingestion.survey import Survey
@@ -126,8 +127,9 @@ def write_unmatched(out: Path, joined: Joined, reporter: Reporter) -> None:
     unmatched_labels.write(out, tables.build(rows, unmatched_labels.UNMATCHED))
     counts = _label_rows(joined)
     reporter.note(
-        f"labels: private/{unmatched_labels.NAME} lists {counts['rows_without_file']} rows without "
-        f"a file and {counts['files_without_row']} files without a row"
+        f"labels: private/{unmatched_labels.NAME} lists "
+        f"{counted(counts['rows_without_file'], 'row')} without a file and "
+        f"{counted(counts['files_without_row'], 'file')} without a row"
     )
 
 
@@ -165,7 +167,8 @@ def spatial_dims(settings: IngestSettings, written: Written, reporter: Reporter)
     in_volumes = sum(n for n in lengths.to_pylist() if n >= VOLUME_SLICES)
     found = 3 if 2 * in_volumes > images.num_rows else 2
     reporter.note(
-        f"spatial_dims {found} (auto: {in_volumes} of {images.num_rows} images lie in volumes)"
+        f"spatial_dims {found} (auto: {in_volumes:,} of {counted(images.num_rows, 'image')} in "
+        "volumes)"
     )
     return found
 

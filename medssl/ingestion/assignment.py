@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medssl.artifacts.archive import NO_PATIENT
+from medssl.foundation import wording
 from medssl.foundation.errors import UsageError
 from medssl.ingestion import vocabulary
 from medssl.ingestion.discover import SourceFile
@@ -15,6 +16,7 @@ from medssl.ingestion.identity import SiteKey, names_a_patient
 
 PATIENT_COLUMNS = ("patient_id", "patient")
 _PLACES = ("auto", "tag", "parent")
+_CONTAINED = "files or images of containers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +101,11 @@ def items(file: SourceFile, header: Header) -> list[Item]:
     return [Item(file, header, number) for number in range(len(header.members))]
 
 
-def counted(things: Iterable[Item] | Iterable[Entry]) -> str:
-    """Return what items or entries are called together."""
-    has_container = any(thing.number is not None for thing in things)
-    return "files or images of containers" if has_container else "files"
+def counted(n: int, things: Iterable[Item] | Iterable[Entry]) -> str:
+    """Return a number of items or entries with what they are called together."""
+    if not any(thing.number is not None for thing in things):
+        return wording.counted(n, "file")
+    return wording.counted(n, "file or image of a container" if n == 1 else _CONTAINED)
 
 
 def site_names(
@@ -269,12 +272,16 @@ def shared_ids(entries: Sequence[Entry]) -> int:
     return sum(len(found) > 1 for found in sites.values())
 
 
-def ids_of_both_sexes(entries: Sequence[Entry]) -> int:
-    """Return how many patient keys have images of women and of men."""
+def ids_of_several_people(entries: Sequence[Entry]) -> int:
+    """Return how many patient keys have images of women and of men, or several dates of birth."""
     sexes: dict[str, set[str | None]] = {}
+    births: dict[str, set[str]] = {}
     for entry in entries:
         sexes.setdefault(entry.patient_key, set()).add(entry.facts.sex)
-    return sum({"F", "M"} <= found for found in sexes.values())
+        births.setdefault(entry.patient_key, set()).add(entry.header.identity.born)
+    return sum(
+        {"F", "M"} <= found or len(births[patient] - {""}) > 1 for patient, found in sexes.items()
+    )
 
 
 def _patient(file: SourceFile, header: Header, row: Mapping[str, str], rules: Rules) -> str:

@@ -197,7 +197,9 @@ class Books:
 
     def digest(self, job: Job, file_ids: Mapping[Path, str]) -> str:
         """Return what a job is known by."""
-        how = (VERSION, job.dtype, job.side, job.largest, job.channels, job.how)
+        how = (
+            VERSION, job.dtype, job.side, job.largest, job.channels, job.how, job.splits_gaps,
+        )  # fmt: skip
         lines = [repr(how if job.grid is None else (*how, job.grid))]
         for volume in job.volumes:
             lines.append("series")
@@ -222,13 +224,20 @@ class Books:
         )
 
     def _shifted(self, header: Header, days: int) -> Header:
-        """Return a header with its date moved, so that no journal holds a date."""
-        day = vocabulary.parse_date(header.identity.date)
-        if day is None:
+        """Return a header with its dates moved, so that no journal holds a date."""
+        told = header.identity
+        if not told.date and not told.born:
             return header
-        moved = date.fromordinal((day.toordinal() + days - 1) % _LAST_DAY + 1)
-        text = f"{moved.year:04}{moved.month:02}{moved.day:02}"
-        return replace(header, identity=replace(header.identity, date=text))
+        moved = replace(told, date=_moved(told.date, days), born=_moved(told.born, days))
+        return replace(header, identity=moved)
+
+
+def _moved(told: str, days: int) -> str:
+    day = vocabulary.parse_date(told)
+    if day is None:
+        return told
+    moved = date.fromordinal((day.toordinal() + days - 1) % _LAST_DAY + 1)
+    return f"{moved.year:04}{moved.month:02}{moved.day:02}"
 
 
 def _is_same(row: FileRow, file: SourceFile, stamp: Stamp) -> bool:

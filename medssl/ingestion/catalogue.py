@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from medssl.ingestion import geometry
+from medssl.ingestion import geometry, grouping
 from medssl.ingestion.assignment import Entry
 from medssl.ingestion.grouping import Series
 from medssl.ingestion.identity import SiteKey
@@ -50,11 +50,13 @@ def image_rows(
             of a series are flagged, whichever part of it they are in.
         key: The institution's key.
     """
-    pieces = [(series, piece) for series in batch for piece in series.slices]
+    pieces = [(one, number) for one in batch for number in range(len(one.slices))]
     whole = {} if outcome.grid is None else {series.key: _whole(series) for series in batch}
     counts: Counter[str] = Counter()
     for number, image in enumerate(outcome.images):
-        series, piece = pieces[image.source]
+        series, n_slice = pieces[image.source]
+        piece = series.slices[n_slice]
+        series_key = grouping.alone(series, n_slice, key) if image.is_alone else series.key
         entry = piece.entry if image.nearest is None else whole[series.key]
         name = _name(piece) if image.nearest is None else _new_name(series, outcome, counts)
         day, first = _day(entry), days.get(entry.patient_key)
@@ -69,9 +71,9 @@ def image_rows(
             "image_id": key.image(*name),
             "patient_key": entry.patient_key,
             "study_key": entry.study_key,
-            "series_key": series.key,
+            "series_key": series_key,
             "site": entry.site,
-            "slice_index": counts[series.key],
+            "slice_index": counts[series_key],
             "position_mm": image.position_mm,
             "spacing": None if image.spacing is None else list(image.spacing),
             "affine": image.affine,
@@ -87,7 +89,7 @@ def image_rows(
             "flags": sorted(flags),
             **facts,
         }
-        counts[series.key] += 1
+        counts[series_key] += 1
         yield row, piece, image
 
 

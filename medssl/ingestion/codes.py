@@ -23,6 +23,7 @@ class Code(StrEnum):
     SKIPPED_NO_PIXELS = "SKIPPED_NO_PIXELS"
     SKIPPED_SECONDARY_CAPTURE = "SKIPPED_SECONDARY_CAPTURE"
     SKIPPED_SCREEN_CAPTURE = "SKIPPED_SCREEN_CAPTURE"
+    SKIPPED_OTHER_CLASS = "SKIPPED_OTHER_CLASS"
     SKIPPED_DOSE_REPORT = "SKIPPED_DOSE_REPORT"
     SKIPPED_LOCALIZER = "SKIPPED_LOCALIZER"
     SKIPPED_REFORMAT = "SKIPPED_REFORMAT"
@@ -78,6 +79,8 @@ MEANINGS: dict[Code, str] = {
     Code.SKIPPED_NO_PIXELS: "A DICOM object without pixels: waveform, raw data, protocol.",
     Code.SKIPPED_SECONDARY_CAPTURE: "A screen shot or scanned page, not an image from a modality.",
     Code.SKIPPED_SCREEN_CAPTURE: "A screen shot saved by a workstation or scanner.",
+    Code.SKIPPED_OTHER_CLASS: "A DICOM image of a SOP class that archives are not made of: a "
+    "photograph, an optical scan, a maker's own class.",
     Code.SKIPPED_DOSE_REPORT: "A page of dose figures.",
     Code.SKIPPED_LOCALIZER: "A scout image, which only shows where the others lie.",
     Code.SKIPPED_REFORMAT: "Computed from other images: a reformat, projection or fusion.",
@@ -147,10 +150,11 @@ STEPS: dict[Code, tuple[str, ...]] = {
     Code.SKIPPED_NO_PIXELS: _HEADER,
     Code.SKIPPED_SECONDARY_CAPTURE: _HEADER,
     Code.SKIPPED_SCREEN_CAPTURE: _HEADER,
+    Code.SKIPPED_OTHER_CLASS: _HEADER,
     Code.SKIPPED_DOSE_REPORT: _HEADER,
     Code.SKIPPED_LOCALIZER: _HEADER,
     Code.SKIPPED_REFORMAT: _HEADER,
-    Code.SKIPPED_SHORT_SERIES: ("geometry",),
+    Code.SKIPPED_SHORT_SERIES: ("geometry", "decode"),
     Code.SKIPPED_DUPLICATE: ("decode",),
     Code.EMPTY_FILE: _OPENING,
     Code.UNREADABLE: ("sniff", "decode"),
@@ -198,6 +202,7 @@ TITLES: dict[Code, str] = {  # a few words for a figure or a table
     Code.SKIPPED_NO_PIXELS: "Objects without pixels",
     Code.SKIPPED_SECONDARY_CAPTURE: "Secondary captures",
     Code.SKIPPED_SCREEN_CAPTURE: "Screen captures",
+    Code.SKIPPED_OTHER_CLASS: "Other classes of DICOM image",
     Code.SKIPPED_DOSE_REPORT: "Dose reports",
     Code.SKIPPED_LOCALIZER: "Localizers",
     Code.SKIPPED_REFORMAT: "Reformats, projections, fusions",
@@ -236,11 +241,13 @@ TITLES: dict[Code, str] = {  # a few words for a figure or a table
 
 JPEG_INSTALL = "pip install 'medssl[jpeg-gdcm]'"
 _AGAIN = "fetch them again from where they came"
+_AGAIN_OR_NOT = f"{_AGAIN}; what is kept there without pixels is left out with `--exclude`"
 _UNPACK = "unpack them yourself and ingest the unpacked folder"
 FIXES: dict[Code, str] = {  # what a user can do; nothing for what is well left out
     Code.SKIPPED_LINK: "give the folder they point to as a source of its own",
     Code.SKIPPED_SECONDARY_CAPTURE: "`--include secondary_capture` keeps them",
     Code.SKIPPED_SCREEN_CAPTURE: "`--include screen_capture` keeps them",
+    Code.SKIPPED_OTHER_CLASS: "`--include other_class` keeps them",
     Code.SKIPPED_DOSE_REPORT: "`--include dose_report` keeps them",
     Code.SKIPPED_LOCALIZER: "`--include localizer` keeps them",
     Code.SKIPPED_REFORMAT: "`--include reformat` keeps them",
@@ -253,7 +260,7 @@ FIXES: dict[Code, str] = {  # what a user can do; nothing for what is well left 
     Code.BOMB: "find out where they came from before anybody opens them",
     Code.UNSUPPORTED_FORMAT: "convert them to DICOM, NIfTI, PNG, JPEG or TIFF",
     Code.ARRAY_LAYOUT: "save the arrays under those names",
-    Code.BAD_HEADER: _AGAIN,
+    Code.BAD_HEADER: _AGAIN_OR_NOT,
     Code.NO_DECODER: f"for JPEG lossless: {JPEG_INSTALL}, then ingest again with --append",
     Code.UNSUPPORTED_PIXELS: "convert them to gray values of 8 or 16 bits",
     Code.COLOUR: "`--colour gray` takes the luminance, `--colour keep` three channels",
@@ -266,7 +273,7 @@ FIXES: dict[Code, str] = {  # what a user can do; nothing for what is well left 
     Code.CONFLICTING_COPY: "keep the copy that is right and ingest again",
     Code.SAME_POSITION: "look at the series in a viewer and take out what does not belong there",
     Code.GAP: "fetch the missing slices, or keep such series with `--gaps keep` or `--gaps single`",
-    Code.TRUNCATED: _AGAIN,
+    Code.TRUNCATED: _AGAIN_OR_NOT,
     Code.SIZE_MISMATCH: _AGAIN,
     Code.DECODE_FAILED: _AGAIN,
     Code.WORKER_DIED: "ingest again; what fails twice is damaged or needs a newer decoder",

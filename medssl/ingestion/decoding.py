@@ -59,6 +59,7 @@ class Job:
     channels: int = 1  # of the archive: a gray image is repeated
     how: Reading = PLAIN
     grid: Grid | None = None  # volumes are not stored as they are but `resampled`
+    splits_gaps: bool = False  # slices of a series that lacks some stand alone
     lost: tuple[tuple[int, Code], ...] = ()  # files that ended a process: not opened again
 
     @property
@@ -149,7 +150,13 @@ def _volumes(job: Job, at: At, rejected: dict[int, Code]) -> Iterator[Volume]:
                 ready.append(storing.shrunk(image, None if job.grid else job.largest))
         first += len(volume)
         is_even = job.grid is not None and _is_even(volume)
-        yield Volume(header=headers[0], how=how, images=ready, is_even=is_even)
+        yield Volume(
+            header=headers[0],
+            how=how,
+            images=ready,
+            is_even=is_even,
+            splits_gaps=job.splits_gaps,
+        )
 
 
 def _is_even(volume: Sequence[Source]) -> bool:

@@ -143,8 +143,11 @@ def _without_short(
 
 
 def _is_short(series: Series, min_slices: int) -> bool:
-    is_volumetric = series.first.facts.modality in _VOLUMETRIC and series.stack is not None
-    return is_volumetric and len(series.slices) < min_slices
+    return len(series.slices) < min_slices and _is_volume(series)
+
+
+def _is_volume(series: Series) -> bool:
+    return series.first.facts.modality in _VOLUMETRIC and series.stack is not None
 
 
 def _without_gaps(found: Sequence[Series]) -> tuple[list[Series], dict[Path, Code]]:
@@ -152,6 +155,28 @@ def _without_gaps(found: Sequence[Series]) -> tuple[list[Series], dict[Path, Cod
     uneven = {path for series in found if series.has_gap for path in series.paths}
     kept = [series for series in found if uneven.isdisjoint(series.paths)]
     return kept, dict.fromkeys(sorted(uneven), Code.GAP)
+
+
+def alone(series: Series, number: int, key: SiteKey) -> str:
+    """Return the key of one slice of a series that lacks others and is to stand alone.
+
+    Args:
+        series: With all slices it has by the headers.
+        number: Of the slice.
+        key: The institution's key.
+    """
+    return key.series("slice", series.key, str(number))
+
+
+def has_become_short(series: Series, n_slices: int, min_slices: int) -> bool:
+    """Return whether a volume that was long enough lost too many slices when it was decoded.
+
+    Args:
+        series: With all slices it has by the headers.
+        n_slices: That could be decoded.
+        min_slices: Of a volume.
+    """
+    return n_slices < len(series.slices) and n_slices < min_slices and _is_volume(series)
 
 
 def _singles(series: Series, key: SiteKey) -> Iterator[Series]:
@@ -162,7 +187,7 @@ def _singles(series: Series, key: SiteKey) -> Iterator[Series]:
     for number, piece in enumerate(series.slices):
         yield replace(
             series,
-            key=key.series("slice", series.key, str(number)),
+            key=alone(series, number, key),
             slices=(piece,),
             stack=_stack([piece]),
             flags=(*series.flags, "gap"),

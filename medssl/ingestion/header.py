@@ -11,7 +11,7 @@ from typing import Literal
 from medssl.config.reading import Colour, FourD, Role
 from medssl.ingestion.geometry import Plane
 
-VERSION = 1  # of what readers say; a higher one than the journal's reads all headers anew
+VERSION = 2  # of what readers say; a higher one than the journal's reads all headers anew
 MAX_PIXELS = 2**31  # of one file; what claims more is damaged or hostile
 
 Unit = Literal["HU", "BQML", "arbitrary"]
@@ -38,6 +38,8 @@ class Frame:
     instance: int | None = None  # number within its series, given by the scanner
     phase: tuple[float, ...] = ()  # what tells repeated images of one place apart: time, b-value …
     kind: tuple[str, ...] = ()  # frames of a file that differ in this are not one volume
+    times: tuple[float, ...] = field(default=(), compare=False)  # of day, s: when it was acquired
+    # and when it was made; -1 for what is not told. Copies of an image may differ in them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -51,6 +53,7 @@ class Identity:
     series: str = ""
     image: str = ""
     date: str = ""  # of the study, YYYYMMDD
+    born: str = ""  # YYYYMMDD
 
     @property
     def has_uid(self) -> bool:

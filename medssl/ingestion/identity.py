@@ -12,6 +12,7 @@ import hmac
 import os
 import re
 import secrets
+import shlex
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,25 @@ def default_key_path() -> Path:
     """Return where the institution's key is kept unless the user names a file."""
     base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(base) / "medssl" / "site.key"
+
+
+def key_path(named: Path | None) -> Path:
+    """Return where the institution's key is: the file the user names, which must be there.
+
+    Raises:
+        UsageError: It is not. A key made there would give all patients other names than before.
+    """
+    if named is None:
+        return default_key_path()
+    path = named.expanduser()
+    if not path.exists():
+        raise UsageError(
+            "no such key file",
+            where=str(path),
+            fix="check its path; a new key is made by "
+            f"`(umask 077; openssl rand -out {shlex.quote(str(path))} {KEY_BYTES})`",
+        )
+    return path
 
 
 def load_or_create(path: Path) -> tuple[SiteKey, bool]:

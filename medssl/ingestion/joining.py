@@ -12,6 +12,7 @@ from medssl.config.ingest import IngestSettings
 from medssl.foundation import plugins
 from medssl.foundation.errors import DataError, UsageError
 from medssl.foundation.reporting import Reporter
+from medssl.foundation.wording import counted, verb
 from medssl.ingestion import assignment, labels
 from medssl.ingestion.assignment import Item, Rules
 from medssl.ingestion.labels import Join, Names, Table
@@ -68,10 +69,11 @@ def join(items: Sequence[Item], settings: IngestSettings, reporter: Reporter) ->
             reporter.warn(f"labels: {table.where} names none of the files {those}; not joined")
             continue
         reporter.note(
-            f"labels: matched {joined.n_matched} of {len(members)} {assignment.counted(items)} "
+            f"labels: matched {joined.n_matched:,} of {assignment.counted(len(members), items)} "
             f"by {joined.kind} in column {joined.column}"
         )
         _tell(joined, table, names, reporter, is_part=settings.smoke)
+        _tell_empty(joined, table, names, reporter)
         joined_tables.append(table)
         targets |= dict.fromkeys(names)
         for number, row in zip(members, joined.rows, strict=True):
@@ -102,8 +104,10 @@ def _tables(settings: IngestSettings, reporter: Reporter) -> Iterator[tuple[Tabl
     for number, source in enumerate(settings.sources):
         path = source.expanduser() / TABLE_NAME
         if path.is_file():
-            reporter.note(f"labels: found {TABLE_NAME} in a source folder; joining it")
-            yield labels.read(path), number
+            of = "a source folder" if len(settings.sources) == 1 else f"source {number + 1}"
+            reporter.note(f"labels: found {TABLE_NAME} in {of}; joining it")
+            where = TABLE_NAME if len(settings.sources) == 1 else f"{TABLE_NAME} of {of}"
+            yield labels.read(path, where), number
 
 
 def _check_columns(settings: IngestSettings, tables: Sequence[Table], own: Sequence[str]) -> None:
@@ -179,7 +183,8 @@ def _take_own(
         if name not in own and not named:
             raise DataError(f"no column {name!r}", fix=plugins.suggest(name, list(own)))
     told = ", ".join(targets) or "none"
-    reporter.note(f"labels: {taken} images of containers bring their own: {told}")
+    told = f"{counted(taken, 'image')} of containers {verb(taken, 'bring')} their own: {told}"
+    reporter.note(f"labels: {told}")
     return targets
 
 
@@ -187,15 +192,16 @@ def _tell(
     joined: Join, table: Table, targets: Sequence[str], reporter: Reporter, *, is_part: bool
 ) -> None:
     n_left, n_rows = len(joined.unmatched), len(table.rows)
-    text = f"labels: {n_left} of {n_rows} rows of {table.where} name no readable file"
+    of = f"{n_left:,} of {counted(n_rows, 'row')} of {table.where}"
+    text = f"labels: {of} {verb(n_left, 'name')} no readable file"
     if n_left > MANY_UNMATCHED * n_rows and not is_part:
         reporter.warn(f"{text}; is {joined.column!r} the right --key-column, are files missing?")
     elif n_left:
         reporter.note(text)
     if joined.kind == "stem" and (n_alike := _several_files(joined)):
         reporter.warn(
-            f"labels: {n_alike} rows of {table.where} name several files each, which are called "
-            "alike; if these are different images, name them by path"
+            f"labels: {counted(n_alike, 'row')} of {table.where} {verb(n_alike, 'name')} several "
+            "files each, which are called alike; if these are different images, name them by path"
         )
     if not targets:
         columns = ", ".join(table.headings) or "the first line must name the columns"
@@ -203,6 +209,15 @@ def _tell(
             f"labels: {table.where} has no column {labels.DEFAULT_TARGET!r}, so no label was "
             f"taken; name one with --label ({columns})"
         )
+
+
+def _tell_empty(joined: Join, table: Table, targets: Sequence[str], reporter: Reporter) -> None:
+    for name in targets:
+        if not any(row[name] for row in joined.rows if row is not None):
+            reporter.warn(
+                f"labels: column {name!r} of {table.where} gives no image a label: its cells are "
+                "empty"
+            )
 
 
 def _several_files(joined: Join) -> int:

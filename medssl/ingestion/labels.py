@@ -8,19 +8,19 @@ folder; once it is the key, or where the user chose it, a row may also stand for
 import csv
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 from medssl.foundation import plugins
 from medssl.foundation.errors import DataError
+from medssl.ingestion import spreadsheet
 
 KeyKind = Literal["path", "stem", "patient", "study", "series"]
 KINDS: tuple[KeyKind, ...] = ("path", "stem", "series", "study", "patient")  # most exact first
 DEFAULT_TARGET = "label"
 _SEPARATORS = ",;\t"
-_SURPLUS = "\0surplus"
 _VALUE = re.compile(r"[\d\s.,:/-]*\d[\d\s.,:/-]*")  # a number or a date is no heading
 
 
@@ -32,11 +32,7 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[Mapping[str, str], ...]
     lines: tuple[int, ...]  # where each row stands in the file
-
-    @property
-    def where(self) -> str:
-        """The file's name, for messages."""
-        return self.path.name
+    where: str  # what messages call it
 
     @property
     def headings(self) -> tuple[str, ...]:
@@ -69,29 +65,26 @@ class Join:
         return sum(row is not None for row in self.rows)
 
 
-def read(path: Path) -> Table:
-    """Return a label table (CSV, UTF-8, with or without byte order mark).
+def read(path: Path, where: str = "") -> Table:
+    """Return a label table: CSV (UTF-8, with or without byte order mark) or XLSX.
 
-    Cells are separated by whichever of comma, semicolon and tab is most frequent in the first line.
+    In CSV, cells are separated by whichever of comma, semicolon and tab is most frequent in the
+    first line.
+
+    Args:
+        path: Of the table.
+        where: What messages call it; empty for its name.
 
     Raises:
         DataError: The file is missing, not UTF-8, has no header, or a row of another length.
+        MissingExtra: It is XLSX, and openpyxl is not installed.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            separator = _separator(stream.readline())
-            stream.seek(0)
-            reader = csv.DictReader(
-                stream, restkey=_SURPLUS, restval=None, strict=True, delimiter=separator
-            )
-            columns = tuple(name.strip() for name in reader.fieldnames or ())
-            reader.fieldnames = columns
-            _check_columns(path, columns)
-            rows, lines = [], []
-            for row in reader:
-                _check_length(path, reader.line_num, row)
-                rows.append({name: (row[name] or "").strip() for name in columns})
-                lines.append(reader.line_num)
+        if path.suffix.lower() in spreadsheet.SUFFIXES:
+            found = _checked(path, spreadsheet.lines(path))
+        else:
+            with path.open(encoding="utf-8-sig", newline="") as stream:
+                found = _checked(path, _lines(stream))
     except FileNotFoundError as error:
         raise DataError("no such label table", where=str(path)) from error
     except OSError as error:
@@ -104,7 +97,31 @@ def read(path: Path) -> Table:
         ) from error
     except csv.Error as error:
         raise DataError("not a CSV file", where=str(path)) from error
-    return Table(path.resolve(), columns, tuple(rows), tuple(lines))
+    return Table(path.resolve(), *found, where or path.name)
+
+
+def _lines(stream: TextIO) -> Iterator[tuple[int, Sequence[str]]]:
+    """Yield the cells of every line of a CSV file that has any, and where it ends."""
+    separator = _separator(stream.readline())
+    stream.seek(0)
+    reader = csv.reader(stream, strict=True, delimiter=separator)
+    for cells in reader:
+        if cells or reader.line_num == 1:
+            yield reader.line_num, cells
+
+
+def _checked(
+    path: Path, lines: Iterator[tuple[int, Sequence[str]]]
+) -> tuple[tuple[str, ...], tuple[Mapping[str, str], ...], tuple[int, ...]]:
+    """Return the columns, the rows and where each of them stands."""
+    columns = tuple(name.strip() for name in next(lines, (0, ()))[1])
+    _check_columns(path, columns)
+    rows, numbers = [], []
+    for number, cells in lines:
+        _check_length(path, number, len(cells), len(columns))
+        rows.append(dict(zip(columns, map(str.strip, cells), strict=True)))
+        numbers.append(number)
+    return columns, tuple(rows), tuple(numbers)
 
 
 def _separator(first_line: str) -> str:
@@ -280,9 +297,9 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
         raise DataError(f"two columns are called {twice[0]!r}", where=str(path))
 
 
-def _check_length(path: Path, line: int, row: Mapping[str, str | None]) -> None:
-    if _SURPLUS in row or None in row.values():
-        many = "more" if _SURPLUS in row else "fewer"
+def _check_length(path: Path, line: int, n_cells: int, n_columns: int) -> None:
+    if n_cells != n_columns:
+        many = "more" if n_cells > n_columns else "fewer"
         raise DataError(
             f"the row has {many} cells than the header has columns",
             where=f"{path}:{line}",

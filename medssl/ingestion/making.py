@@ -359,7 +359,7 @@ def _plain(settings: IngestSettings) -> dict[str, Any]:
 
 
 def _key(settings: IngestSettings, key_id: str | None, reporter: Reporter) -> SiteKey:
-    path = (settings.key_file or identity.default_key_path()).expanduser()
+    path = identity.key_path(settings.key_file)
     key, is_new = identity.load_or_create(path)
     if key_id not in {None, key.key_id}:
         raise UsageError(

@@ -3,9 +3,9 @@
 Time points and acquisitions of one region are volumes even if no place repeats: the patient, or the
 table, has moved between them by less than a slice. Images of one place are of one volume only by
 mistake. What a header says of time, diffusion or acquisition decides which of them belong together;
-then where the image lies in its plane; then the scanner's numbering, where it makes nearly whole
-volumes. Of what is left only the first image of a place stays, and the others stand behind it until
-their pixels are known.
+then where the image lies in its plane; then the clock, where it stood still for each volume; then
+the scanner's numbering, where it makes nearly whole volumes. Of what is left only the first image
+of a place stays, and the others stand behind it until their pixels are known.
 """
 
 import math
@@ -52,7 +52,9 @@ def _without_repeats(pieces: list[Slice]) -> list[Part]:
     place = places(pieces) if len(pieces) > 1 else None
     if place is None or len(set(place.tolist())) == len(pieces):
         return [(pieces, ())]
-    if (group := _explained(pieces, place)) is not None:
+    group = _explained(pieces, place)
+    group = _timed(pieces, place) if group is None else group
+    if group is not None:
         return [(part, ()) for part in _parted(pieces, group)]
     order = sorted(range(len(pieces)), key=lambda k: slices.instance(pieces[k]))
     group = _numbered(pieces, place, order)
@@ -182,6 +184,21 @@ def _groupings(pieces: list[Slice], most: int) -> Iterator[Codes]:
             group = reduce(_joined, some)
             if group.max() < most:
                 yield group
+
+
+def _timed(pieces: list[Slice], place: Codes) -> Codes | None:
+    """Return the volume of each slice by the time of day, where that means volumes; else None.
+
+    As a rule it goes on from slice to slice. It is believed only where more than half of all places
+    have an image of each time.
+    """
+    half = (int(place.max()) + 1) / 2
+    length = min(len(piece.frame.times) for piece in pieces)
+    for k in range(length):
+        group = _codes(np.array([piece.frame.times[k] for piece in pieces]))
+        if np.bincount(group).min() > half and _tells_apart(group, place):
+            return group
+    return None
 
 
 def _codes(values: NDArray[Any]) -> Codes:

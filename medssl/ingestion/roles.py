@@ -11,15 +11,16 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from medssl.config.reading import Role
-from medssl.ingestion import vocabulary
+from medssl.ingestion import sop_classes, vocabulary
 from medssl.ingestion.codes import Code
+from medssl.ingestion.sop_classes import is_capture
 
 BURNED_IN_RISK = "burned_in_risk"
-_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _CODES: tuple[tuple[Role, Code], ...] = (  # first those that say most of what a page is
     ("dose_report", Code.SKIPPED_DOSE_REPORT),
     ("screen_capture", Code.SKIPPED_SCREEN_CAPTURE),
     ("secondary_capture", Code.SKIPPED_SECONDARY_CAPTURE),
+    ("other_class", Code.SKIPPED_OTHER_CLASS),
     ("burned_in", Code.BURNED_IN),
     ("localizer", Code.SKIPPED_LOCALIZER),
     ("reformat", Code.SKIPPED_REFORMAT),
@@ -30,16 +31,24 @@ _TOMOGRAPHS = frozenset({"CT", "MR", "PT"})
 _RISKY_MODALITIES = frozenset({"US", "IVUS", "ES", "BMD"})  # names and dates beside the image
 _RISKY_CONVERSIONS = frozenset({"DF", "SD", "SI"})  # digitised film, scanned document or image
 _DIGITIZERS = ("VIDAR", "HOWTEK", "LUMISYS", "LUMISCAN", "RADLINK")  # films carry a label
-_LOCALIZER = frozenset({"LOCALIZER", "LOCALISER", "SCOUT", "TOPOGRAM", "SURVIEW"})
+_LOCALIZER = frozenset(
+    {"LOCALIZER", "LOCALISER", "SCOUT", "TOPOGRAM", "SURVIEW", "PILOT", "SURVEY"}
+)
 # What makers call the scouts of MR and PET, alone or glued together: AAHScout, 3-Plane Loc, Loc2.
 _PLANNING = re.compile(
     r"(\d?PL(ANE)?)?LOCS?\d*|[A-Z]*LOCALI[SZ]ERS?\w*|[A-Z]*SCOUTS?\d*|SURVEYS?\d*"
     r"|TOPOGRAMS?|SURVIEWS?|SCANOGRAMS?"
 )
+_THREE_PLANES = re.compile(r"(?<![A-Z0-9])3[ _-]?PLANES?(?![A-Z0-9])")
 _SCOUT = re.compile(r"LOCALI[SZ]ERS?|SCOUTS?|TOPOGRAMS?|SURVIEWS?|SCANOGRAMS?")
+# Scouts by these words only where nothing else is said: studies and whole protocols have them, too.
+_PILOT = re.compile(r"(TRI)?PILOTS?|LOCS?\d*|SURVEYS?\d*")
 _BESIDE_SCOUT = re.compile(  # numbers, kernels (T20f), planes
     r"[A-Z]?\d+[A-Z]{0,2}|AP|PA|LAT|LATERAL|LL|RL|FRONTAL|CORONAL|COR|SAGITTAL|SAG|AND|DUAL|CT"
     r"|SCANS?|VIEWS?|SERIES|IMAGES?"
+)
+_BESIDE_PILOT = re.compile(
+    rf"{_BESIDE_SCOUT.pattern}|AX|AXIAL|TRA|TRANSVERSAL|MR|MULTI|SLICES?|FAST|GRE|FLASH|HASTE|ND"
 )
 _PROJECTIONS = (
     frozenset({"MIP"}), frozenset({"MNIP"}), frozenset({"MINIP"}), frozenset({"MAXIP"}),
@@ -74,6 +83,7 @@ class Tags:
     conversion: str = ""  # ConversionType
     manufacturer: str = ""
     description: str = ""  # of the series
+    protocol: str = ""  # its name
     has_plane: bool = False  # its place in the patient is known
 
 
@@ -83,6 +93,7 @@ def of(tags: Tags) -> tuple[Role, ...]:
         ("dose_report", _is_dose_report(tags)),
         ("screen_capture", _is_screen_capture(tags)),
         ("secondary_capture", is_capture(tags.sop_class) and tags.modality in _NOT_A_SCANNER),
+        ("other_class", not sop_classes.is_taken(tags.sop_class)),
         ("burned_in", _is_burned_in(tags)),
         ("localizer", _is_localizer(tags)),
         ("reformat", _is_reformat(tags)),
@@ -115,11 +126,6 @@ def is_burned_in_risk(tags: Tags) -> bool:
     )
 
 
-def is_capture(sop_class: str) -> bool:
-    """Return whether a SOP class is one of the secondary captures."""
-    return sop_class == _CAPTURE or sop_class.startswith(f"{_CAPTURE}.")
-
-
 def _is_dose_report(tags: Tags) -> bool:
     """Pages of dose figures, which CT scanners store beside the slices."""
     if tags.modality != "CT":
@@ -149,15 +155,31 @@ def _is_burned_in(tags: Tags) -> bool:
 def _is_localizer(tags: Tags) -> bool:
     """By its type; else by its description, which in CT must say nothing else.
 
-    "Chest after scout" is a scan; in MR and PET the word is only used of scouts themselves.
+    "Chest after scout" is a scan; in MR and PET the word is only used of scouts themselves. There,
+    the protocol may tell as well, but some scanners have one name for a whole examination: of that,
+    "spine survey" or "pilot study" says nothing.
     """
-    types, words = _words(*tags.image_type), _words(tags.description)
+    types = _words(*tags.image_type)
     if types & _LOCALIZER or any(value.endswith(" TOP") for value in tags.image_type):
         return True
     if tags.modality == "CT":
-        others = {word for word in words if not _SCOUT.fullmatch(word)}
-        return others != words and all(_BESIDE_SCOUT.fullmatch(word) for word in others)
-    return tags.modality in _TOMOGRAPHS and any(_PLANNING.fullmatch(word) for word in words)
+        return _says_only(tags.description, _SCOUT, _BESIDE_SCOUT)
+    if tags.modality not in _TOMOGRAPHS:
+        return False
+    texts = (tags.description, tags.protocol)
+    return (
+        any(_PLANNING.fullmatch(word) for word in _words(tags.description))
+        or any(_SCOUT.fullmatch(word) for word in _words(tags.protocol))
+        or any(_THREE_PLANES.search(text.upper()) for text in texts)
+        or any(_says_only(text, _PILOT, _BESIDE_PILOT) for text in texts)
+    )
+
+
+def _says_only(text: str, signs: re.Pattern[str], others: re.Pattern[str]) -> bool:
+    """Return whether a text has one of some words and, but for certain others, nothing else."""
+    words = _words(text)
+    left = {word for word in words if not signs.fullmatch(word)}
+    return left != words and all(others.fullmatch(word) for word in left)
 
 
 def _is_reformat(tags: Tags) -> bool:

@@ -41,6 +41,7 @@ class Image:
     flags: tuple[str, ...]
     nearest: tuple[tuple[int, int], ...] | None = None  # resampled from sources, of which these
     # lie nearest to it, each with its file; None: not resampled
+    is_alone: bool = False  # a series by itself, as its own lacks slices
 
     @property
     def origins(self) -> tuple[tuple[int, int], ...]:
@@ -77,6 +78,7 @@ class Ready:
     spacing: tuple[float, float] | None
     flags: tuple[str, ...]
     nearest: tuple[tuple[int, int], ...] | None = None  # see `Image`
+    is_alone: bool = False  # see `Image`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -87,6 +89,7 @@ class Volume:
     how: intensity.Policy
     images: Sequence[Ready]
     is_even: bool  # by its headers, whichever of its images can be read
+    splits_gaps: bool = False  # its slices stand alone where some are missing
 
     @property
     def stack(self) -> geometry.Stack | None:
@@ -99,6 +102,12 @@ class Volume:
     def can_be_resampled(self) -> bool:
         """Whether its slices are evenly spaced."""
         return self.is_even and is_even(self.stack)
+
+    @property
+    def slices(self) -> Sequence["Volume"]:
+        """Its slices one by one, as they stand alone where some are missing."""
+        alone = [replace(one, is_alone=True, flags=(*one.flags, "gap")) for one in self.images]
+        return [replace(self, images=[one]) for one in alone]
 
 
 def is_even(stack: geometry.Stack | None) -> bool:
@@ -137,6 +146,11 @@ def stored(
     stacks: list[geometry.Stack | None] = []
     for volume in volumes:
         stack = volume.stack
+        if volume.splits_gaps and stack is not None and stack.has_gap:
+            stacks.append(None)
+            for one in volume.slices:
+                images += _store(one, one.stack, shape, parts)
+            continue
         stacks.append(stack)
         images += _store(volume, stack, shape, parts)
     outcome = Outcome(
@@ -222,6 +236,7 @@ def _image(
         sha256=_digest(pixels),
         flags=flags,
         nearest=one.nearest,
+        is_alone=one.is_alone,
     )
 
 

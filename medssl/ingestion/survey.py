@@ -12,7 +12,17 @@ from medssl.artifacts import journal as journals
 from medssl.config.ingest import IngestSettings
 from medssl.foundation.errors import UsageError
 from medssl.foundation.reporting import Reporter
-from medssl.ingestion import assignment, decoding, discover, grouping, joining, resampled, roles
+from medssl.foundation.wording import counted, verb
+from medssl.ingestion import (
+    assignment,
+    decoding,
+    discover,
+    grouping,
+    joining,
+    overlooked,
+    resampled,
+    roles,
+)
 from medssl.ingestion.assignment import Entry, Rules
 from medssl.ingestion.books import Books
 from medssl.ingestion.codes import Code
@@ -110,8 +120,10 @@ def find(
 def _excluded(file: SourceFile, settings: IngestSettings) -> Code | None:
     """Return the code of files that the user wants to be left out; `*` fits any part of a path."""
     path = f"/{file.relative}"
-    patterns = (f"/{pattern.lstrip('/')}" for pattern in settings.exclude)
-    is_left_out = any(fnmatchcase(path, pattern) for pattern in patterns)
+    is_left_out = any(  # */masks/* is meant to hold at the top as well
+        fnmatchcase(path, pattern) or fnmatchcase(path, f"/{pattern.lstrip('/')}")
+        for pattern in settings.exclude
+    )
     return Code.SKIPPED_EXCLUDED if is_left_out else None
 
 
@@ -149,6 +161,7 @@ def look(
     _tell_about_files(files, reporter)
     readable = [file for file in files if file.path in headers]
     items = [item for file in readable for item in assignment.items(file, headers[file.path])]
+    overlooked.tell(files, items, settings, reporter)
     joined = joining.join(items, settings, reporter)
     entries = assignment.assign(items, joined.rows, rules, key)
     rejects |= _left_out(entries, settings)
@@ -243,8 +256,8 @@ def _tell_about_files(files: Sequence[SourceFile], reporter: Reporter) -> None:
     closed = sum(file.code is Code.UNREADABLE for file in files)
     if closed:
         reporter.warn(
-            f"files: {closed} folders or files cannot be opened; what lies in them is missing, and "
-            "private/paths.parquet names them"
+            f"files: {counted(closed, 'folder or file' if closed == 1 else 'folders or files')} "
+            "cannot be opened; what lies in there is missing, and private/paths.parquet says where"
         )
 
 
@@ -256,29 +269,34 @@ def _tell_what_auto_meant(entries: Sequence[Entry], rules: Rules, reporter: Repo
     }
     for name, counts in told.items():
         if getattr(rules, name) == "auto" and entries:
-            of = assignment.counted(entries)
-            parts = ", ".join(f"{place} of {n} {of}" for place, n in sorted(counts.items()))
-            reporter.note(f"{name} auto: {parts}")
+            parts = [
+                f"{place} of {assignment.counted(n, entries)}"
+                for place, n in sorted(counts.items())
+            ]
+            reporter.note(f"{name} auto: {', '.join(parts)}")
 
 
 def _tell_about_patients(entries: Sequence[Entry], rules: Rules, reporter: Reporter) -> None:
     unnamed = sum("no_patient" in entry.flags for entry in entries)
     if unnamed:
         reporter.warn(
-            f"patients: {unnamed} of {len(entries)} {assignment.counted(entries)} name no "
-            "patient; each study or loose image of them counts as a patient of its own"
+            f"patients: {unnamed:,} of {assignment.counted(len(entries), entries)} "
+            f"{verb(unnamed, 'name')} no patient; each study or loose image of them counts as a "
+            "patient of its own"
         )
-    both = assignment.ids_of_both_sexes(entries)
-    if both:
+    several = assignment.ids_of_several_people(entries)
+    if several:
         reporter.warn(
-            f"patients: {both} patient ids belong to images of women and of men, as an id that "
-            "stands for nobody does; take the patients from a table with --patient col:NAME"
+            f"patients: {counted(several, 'patient id')} {verb(several, 'belong')} to images of "
+            "women and of men or to several dates of birth, as an id that stands for nobody does; "
+            "take the patients from a table with --patient col:NAME"
         )
     shared = assignment.shared_ids(entries) if rules.scope == "key" else 0
     if shared:
         reporter.warn(
-            f"patients: {shared} patient ids occur at more than one site and count as one person "
-            "each; if ids are given out per site, use --set patient_scope=site"
+            f"patients: {counted(shared, 'patient id')} {verb(shared, 'occur')} at more than one "
+            f"site and {verb(shared, 'count')} as one person each; if ids are given out per site, "
+            "use --set patient_scope=site"
         )
 
 
@@ -294,6 +312,7 @@ def _tell_about_copies(
     )
     if disagreeing:
         reporter.warn(
-            f"labels: {disagreeing} labels of duplicate files differ from those of the copy that "
-            "is kept (the first by path)"
+            f"labels: {counted(disagreeing, 'label')} of duplicate files "
+            f"{verb(disagreeing, 'differ')} from the label of the copy that is kept (the first by "
+            "path)"
         )

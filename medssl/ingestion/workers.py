@@ -7,23 +7,22 @@ part is lost, and has a budget of time and memory for it.
 This file imports nothing heavy: a worker sets its environment before numpy is loaded.
 """
 
-import ctypes
 import os
-import signal
+import socket
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
+from multiprocessing import forkserver, get_context
+from multiprocessing.connection import wait
 from multiprocessing.sharedctypes import RawArray
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 from medssl.foundation.errors import ResourceError
+from medssl.ingestion import serving, transport
 from medssl.ingestion.codes import Code
 
 Item = TypeVar("Item")
@@ -32,14 +31,13 @@ At = Callable[[int], None]  # says which part of an item is at work from now on
 Task = Callable[[Item, At], Result]
 
 GIB = 2**30
-_AHEAD = 2  # chunks per worker that wait or are worked on; bounds the memory
+_AHEAD = 3  # chunks per worker that are open: wait, are worked on, or done but not next
+_HELD = 2  # chunks sent to a worker: it shall not wait for the next
+_ROUNDS = 4  # that each worker has left when chunks get smaller
 _MOST_DEATHS = 2  # of processes that held no item while they had a chunk
 _TICK = 0.2  # seconds between two looks at the clocks of the workers
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _PRELOADED = ("medssl.ingestion.preloaded",)  # by the process that workers are forked from
-_IDLE = -1.0
-_PARENT_DEATH_SIGNAL = 1  # of prctl
-_STATM = Path("/proc/self/statm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +117,13 @@ class Workers:
             worker.end()
         self._workers = []
 
+    def get_ready(self) -> Self:
+        """Have what processes are forked from loaded meanwhile: they will be needed soon."""
+        if _context().get_start_method() == "forkserver":
+            with _plain_start():
+                forkserver.ensure_running()
+        return self
+
     def run(
         self, task: Task[Item, Result], items: Sequence[Item], how: Work[Item]
     ) -> Iterator[Result | Lost]:
@@ -135,8 +140,7 @@ class Workers:
         Raises:
             ResourceError: No process can be started.
         """
-        step = how.chunk
-        chunks = deque(_Chunk(list(items[n : n + step])) for n in range(0, len(items), step))
+        chunks = deque(_cut(items, how.chunk, self.count))
         waiting: deque[_Chunk] = deque()  # for a worker; those that lost one come first
         open_chunks: deque[_Chunk] = deque()  # handed out, in order
         try:
@@ -144,7 +148,7 @@ class Workers:
                 while chunks and len(open_chunks) < self.count * _AHEAD:
                     open_chunks.append(chunks.popleft())
                     waiting.append(open_chunks[-1])
-                self._feed(task, how, waiting)
+                self._feed(task, how, waiting, is_end=not chunks)
                 if not open_chunks[0].pending:
                     done = open_chunks.popleft()
                     yield from (done.results[number] for number in range(len(done.items)))
@@ -154,21 +158,26 @@ class Workers:
             if open_chunks:  # stopped before the end: what is still at work is of no use
                 self.__exit__()
 
-    def _feed(self, task: Task[Any, Any], how: Work[Any], waiting: deque[_Chunk]) -> None:
+    def _feed(
+        self, task: Task[Any, Any], how: Work[Any], waiting: deque[_Chunk], *, is_end: bool
+    ) -> None:
+        """Hand out chunks: the next while one is worked on, but the last to whoever is first."""
         while waiting:
             if len(self._workers) < self.count and all(worker.held for worker in self._workers):
                 self._workers.append(_Worker(self._budget))
             worker = min(self._workers, key=lambda worker: len(worker.held))
-            if worker.held:  # two who send to each other at the same time would wait for ever
+            if len(worker.held) >= (1 if is_end else _HELD):
                 return
-            worker.take(task, waiting.popleft(), how)
+            if not worker.take(task, waiting[0], how):
+                return
+            waiting.popleft()
 
     def _collect(self, how: Work[Any]) -> list[_Chunk]:
         """Wait for results, and return the chunks of workers that were ended."""
-        ready = wait([worker.connection for worker in self._workers], timeout=_TICK)
+        ready = wait([worker.socket for worker in self._workers], timeout=_TICK)
         torn: list[_Chunk] = []
         for worker in list(self._workers):
-            if worker.connection in ready:
+            if worker.socket in ready:
                 code = None if worker.receive() else Code.WORKER_DIED
             else:
                 code = Code.TIMED_OUT if worker.is_late else None
@@ -183,12 +192,13 @@ class _Worker:
 
     def __init__(self, budget: Budget) -> None:
         context = _context()
-        self.connection, theirs = context.Pipe()
+        self.socket, theirs = socket.socketpair()
         self.held: deque[_Chunk] = deque()
+        self._n_done = 0  # chunks
         self._budget = budget
-        self._place = RawArray("d", (0.0, 0.0, _IDLE))  # item, part, since when
+        self._place = RawArray("d", (0.0, 0.0, 0.0, serving.IDLE))  # chunk, item, part, since when
         self._process = context.Process(
-            target=_serve, args=(theirs, self._place, budget.memory_bytes), daemon=True
+            target=serving.serve, args=(theirs, self._place, budget.memory_bytes), daemon=True
         )
         with _plain_start():
             self._process.start()
@@ -198,15 +208,19 @@ class _Worker:
     @property
     def is_late(self) -> bool:
         """Whether it has been at one part for too long."""
-        since = self._place[2]
-        return bool(since != _IDLE) and time.monotonic() - since > self._budget.seconds
+        since = self._place[3]
+        return bool(since != serving.IDLE) and time.monotonic() - since > self._budget.seconds
 
-    def take(self, task: Task[Any, Any], chunk: _Chunk, how: Work[Any]) -> None:
-        """Send a chunk."""
-        self.held.append(chunk)
+    def take(self, task: Task[Any, Any], chunk: _Chunk, how: Work[Any]) -> bool:
+        """Send a chunk; False where that has to wait until the worker has no other."""
         items = [(chunk.items[n], how.claims(chunk.items[n])) for n in chunk.pending]
-        with suppress(OSError):  # it has died: `receive` will say so
-            self.connection.send((task, items))
+        message = transport.packed((task, items))
+        if self.held and not transport.fits(self.socket, message):
+            return False  # two who send to each other at the same time would wait for ever
+        self.held.append(chunk)
+        with suppress(ConnectionError):  # it has died: `receive` will say so
+            transport.send(self.socket, message)
+        return True
 
     def receive(self) -> bool:
         """Take what it has sent; False where it has died.
@@ -215,7 +229,7 @@ class _Worker:
             Exception: What the task raised.
         """
         try:
-            message = self.connection.recv()
+            message = transport.receive(self.socket)
         except (EOFError, OSError):
             return False
         if message is None:
@@ -224,6 +238,7 @@ class _Worker:
             raise message
         else:
             chunk = self.held.popleft()
+            self._n_done += 1
             chunk.results |= zip(chunk.pending, message, strict=True)
         return True
 
@@ -233,41 +248,56 @@ class _Worker:
         Raises:
             ResourceError: It never began to work, so it is no file that killed it.
         """
-        self._end()
+        self._kill()
+        while wait([self.socket], timeout=0) and self.receive():
+            pass  # it had finished a chunk before
+        self.end()
         if not self._is_ready:
             raise ResourceError("the worker processes cannot start", fix="run `medssl doctor`")
-        if not self.held:
-            return []
-        chunk = self.held[0]
-        number, part, since = self._place
-        if since == _IDLE:
+        if self.held:
+            self._lose(self.held[0], code, how)
+        return list(self.held)
+
+    def _lose(self, chunk: _Chunk, code: Code, how: Work[Any]) -> None:
+        """Note in the chunk at work what is lost of it."""
+        number, item, part, since = self._place
+        if since == serving.IDLE or number != self._n_done:
             chunk.deaths += 1
             if chunk.deaths >= _MOST_DEATHS:
                 chunk.results |= dict.fromkeys(chunk.pending, Lost(0, code))
-            return [chunk]
-        at = chunk.pending[int(number)]
+            return
+        at = chunk.pending[int(item)]
         lost = Lost(int(part), code)
         rest = how.without(chunk.items[at], lost)
         if rest is None:
             chunk.results[at] = lost
         else:
             chunk.items[at] = rest
-        return [chunk]
 
     def end(self) -> None:
         """End the process."""
-        self.connection.close()
-        self._end()
+        self._kill()
+        self._process.close()
+        self.socket.close()
 
-    def _end(self) -> None:
+    def _kill(self) -> None:
         self._process.kill()
         self._process.join()
-        self._process.close()
 
 
 def count(workers: int | None) -> int:
     """Return how many processes to use: what the user asked for, else one per core."""
     return _cores() if workers is None else max(1, workers)
+
+
+def _cut(items: Sequence[Any], most: int, n_workers: int) -> Iterator[_Chunk]:
+    """Yield items in chunks, which get smaller towards the end: all workers shall end together."""
+    first = 0
+    while first < len(items):
+        share = (len(items) - first) // (n_workers * _ROUNDS)
+        size = min(most, max(1, share))
+        yield _Chunk(list(items[first : first + size]))
+        first += size
 
 
 def nowhere(part: int) -> None:
@@ -305,71 +335,6 @@ def _plain_start() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def _serve(connection: Connection, place: Any, memory_bytes: int) -> None:  # noqa: ANN401 - ctypes
-    """Work on what comes, until the parent is gone. The body of a worker process."""
-    _prepare()
-    connection.send(None)
-    while True:
-        with suppress(EOFError, OSError):
-            task, items = connection.recv()
-            connection.send(_results(task, items, place, memory_bytes))
-            place[2] = _IDLE
-            continue
-        return
-
-
-def _results(
-    task: Task[Any, Any],
-    items: Sequence[tuple[Any, int]],
-    place: Any,  # noqa: ANN401 - ctypes
-    memory_bytes: int,
-) -> list[Any] | Exception:
-    def at(part: int) -> None:
-        place[1], place[2] = part, time.monotonic()
-
-    results = []
-    try:
-        for number, (item, claimed) in enumerate(items):
-            _limit_memory(memory_bytes + claimed)
-            place[0] = number
-            at(0)
-            results.append(task(item, at))
-    except Exception as error:  # noqa: BLE001 - a bug of ours, raised again in the parent
-        return error
-    finally:
-        _limit_memory(None)
-    return results
-
-
-def _prepare() -> None:
-    """Leave Ctrl-C to the parent, and say nothing: native libraries print what they read."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if sys.platform == "linux":  # a decoder that hangs must not outlive whoever waits for it
-        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    for descriptor in (1, 2):
-        silent = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silent, descriptor)
-        os.close(silent)
-
-
-def _limit_memory(more: int | None) -> None:
-    """Allow ``more`` bytes of address space than there are now; None: as much as there is."""
-    try:
-        import resource  # noqa: PLC0415 - not everywhere
-    except ImportError:  # Windows
-        return
-    if not _STATM.is_file():  # macOS does not enforce it
-        return
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    soft = hard
-    if more is not None:
-        pages = int(_STATM.read_text().split()[0])
-        soft = pages * resource.getpagesize() + more
-        soft = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _cores() -> int:

@@ -15,14 +15,14 @@ from medssl.artifacts.journal import SeriesRow
 from medssl.config.ingest import IngestSettings
 from medssl.foundation.reporting import Reporter
 from medssl.ingestion import books as bookkeeping
-from medssl.ingestion import catalogue, decoding, intensity, resampled, shards
+from medssl.ingestion import catalogue, decoding, grouping, intensity, resampled, shards
 from medssl.ingestion.books import Books
 from medssl.ingestion.codes import Code
 from medssl.ingestion.decoding import Copy, Job, Opened, Source
 from medssl.ingestion.geometry import Stack
 from medssl.ingestion.grouping import Series
 from medssl.ingestion.header import Reading
-from medssl.ingestion.shards import Place
+from medssl.ingestion.shards import Packed
 from medssl.ingestion.slices import Slice
 from medssl.ingestion.storing import Decoded, Outcome
 from medssl.ingestion.survey import Reject, Survey
@@ -43,6 +43,7 @@ class Batch:
     job: Job
     digest: str = ""  # what the journal knows it by
     rejects_gaps: bool = False  # series that lack slices are left out
+    min_slices: int = 1  # of a volume; shorter ones are left out
 
     @property
     def patient(self) -> str | None:
@@ -109,7 +110,16 @@ def order(series: Iterable[Series], settings: IngestSettings, how: Reading) -> l
     size = None if settings.size == "keep" else settings.size
     side = None if size is None else min(size, largest)
     channels = max((header.channels for header in headers), default=1)
-    like = Job(volumes=(), dtype="", side=side, largest=size, channels=channels, how=how, grid=grid)
+    like = Job(
+        volumes=(),
+        dtype="",
+        side=side,
+        largest=size,
+        channels=channels,
+        how=how,
+        grid=grid,
+        splits_gaps=settings.gaps == "single",
+    )
     batches = [Batch(found, _job(found, like)) for found in _together(series)]
     return sorted(batches, key=lambda batch: (batch.job.dtype, batch.job.shape))
 
@@ -146,7 +156,7 @@ def write(
 ) -> Written:
     """Write the pixel shards of an archive and return the rows that describe them.
 
-    Holds at most one shard and a few series in memory. Each shard is journaled when it is on disk.
+    Holds a few series in memory. Each shard is journaled when it is on disk.
 
     Args:
         folder: Where the pixels go.
@@ -167,10 +177,12 @@ def write(
     waiting: list[SeriesRow] = []  # of which no image could be decoded
     decoded = _decoded(batches, books, reporter, pool, written, waiting)
     for shard in shards.pack(folder, decoded, books.replaces):
-        done = [_series_row(batch, one, place) for batch, one, place in shard]
-        for batch, one, place in shard:
+        for one in shard:
+            batch = one.owner
             paths, sources = batch.job.paths, batch.job.sources
-            found = catalogue.image_rows(batch.series, one.outcome, place, days, seen, books.key)
+            found = catalogue.image_rows(
+                batch.series, one.outcome, one.place, days, seen, books.key
+            )
             for row, piece, image in found:
                 image_id = str(row["image_id"])
                 rows[0].append(row)
@@ -180,7 +192,8 @@ def write(
                     images_of.append((image_id, sources[source].number))
         if len(rows[0]) >= _BATCH:
             _flush(written, rows)
-        _commit(books, [*waiting, *done], [batch for batch, *_ in shard], file_ids, written)
+        done = [*waiting, *map(_series_row, shard)]
+        _commit(books, done, [one.owner for one in shard], file_ids, written)
         waiting.clear()
         written.channels = batch.job.channels
         n_shards += 1
@@ -194,10 +207,14 @@ def write(
 
 def _known_as(survey: Survey, books: Books, file_ids: Mapping[Path, str]) -> Iterator[Batch]:
     """Yield all batches with what the journal knows them by."""
-    for batch in order(survey.series, survey.joined.settings, survey.how):
-        rejects_gaps = survey.joined.settings.gaps == "reject"
-        digest = books.digest(batch.job, file_ids)
-        yield replace(batch, digest=digest, rejects_gaps=rejects_gaps)
+    settings = survey.joined.settings
+    for batch in order(survey.series, settings, survey.how):
+        yield replace(
+            batch,
+            digest=books.digest(batch.job, file_ids),
+            rejects_gaps=settings.gaps == "reject",
+            min_slices=settings.min_slices,
+        )
 
 
 def _decoded(
@@ -224,8 +241,8 @@ def _decoded(
             assert not isinstance(result, Opened), "such a job needs a pool that resamples"
             found = _lost(batch.job, result) if isinstance(result, Lost) else result
         outcome = found if isinstance(found, Outcome) else found.outcome
-        if batch.rejects_gaps and any(stack and stack.has_gap for stack in outcome.stacks):
-            found = outcome = _without_any(batch.job, outcome)
+        if (code := _unwanted(batch, outcome)) is not None:
+            found = outcome = _without_any(batch.job, outcome, code)
         paths, patient = batch.job.paths, batch.patient
         written.rejects |= {
             paths[file]: Reject("decode", code, patient) for file, code in outcome.rejected
@@ -244,16 +261,32 @@ def _lost(job: Job, lost: Lost) -> Outcome:
     return Outcome(images=(), stacks=(None,) * len(job.volumes), rejected=rejected)
 
 
-def _without_any(job: Job, outcome: Outcome) -> Outcome:
-    """Return the outcome of series that lost slices when they were decoded, and may not have."""
+def _unwanted(batch: Batch, outcome: Outcome) -> Code | None:
+    """Return why series that lost slices when they were decoded are left out; None: they stay."""
+    if not outcome.images:
+        return None
+    left = {source for image in outcome.images for source, _ in image.origins}
+    first, short = 0, []
+    for series in batch.series:
+        n_slices = len(left.intersection(range(first, first + len(series.slices))))
+        short.append(grouping.has_become_short(series, n_slices, batch.min_slices))
+        first += len(series.slices)
+    if all(short):
+        return Code.SKIPPED_SHORT_SERIES
+    has_gap = any(stack and stack.has_gap for stack in outcome.stacks)
+    return Code.GAP if batch.rejects_gaps and has_gap else None
+
+
+def _without_any(job: Job, outcome: Outcome, code: Code) -> Outcome:
+    """Return the outcome of series of which nothing is kept."""
     told = dict(outcome.rejected)
-    rejected = tuple((file, told.get(file, Code.GAP)) for file in range(len(job.paths)))
+    rejected = tuple((file, told.get(file, code)) for file in range(len(job.paths)))
     return Outcome(images=(), stacks=(None,) * len(job.volumes), rejected=rejected)
 
 
-def _series_row(batch: Batch, decoded: Decoded, place: Place) -> SeriesRow:
-    outcome = bookkeeping.dumped(decoded.outcome)
-    return SeriesRow(batch.digest, "work", place.shard, place.row, len(decoded.pixels), outcome)
+def _series_row(one: Packed[Batch]) -> SeriesRow:
+    outcome = bookkeeping.dumped(one.outcome)
+    return SeriesRow(one.owner.digest, "work", one.place.shard, one.place.row, one.count, outcome)
 
 
 def _commit(

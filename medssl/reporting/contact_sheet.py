@@ -20,6 +20,7 @@ from medssl.artifacts import pixels
 
 MOST = 120  # series on a sheet
 SIDE = 160  # longest side of a picture, px
+THINNEST = 24  # shortest, px
 WINDOW_HU = (-700.0, 500.0)  # shows lung, soft tissue and bone at once
 STRETCH = (0.5, 99.5)  # percentiles between which other images of more than 8 bits are stretched
 FACES = frozenset({"BRAIN", "EAR", "EYE", "FACE", "HEAD", "HEADNECK", "JAW", "MANDIBLE", "MAXILLA",
@@ -142,12 +143,18 @@ def eight_bit(archive: Path, row: Row) -> NDArray[np.uint8]:
 
 
 def _resized(image: NDArray[np.uint8], spacing: Sequence[float | None]) -> Image.Image:
-    """Return a picture with the proportions of the patient, its longer side at most `SIDE`."""
+    """Return a picture with the proportions of the patient, its longer side at most `SIDE`.
+
+    A small image gets larger by whole pixels, and a strip is no thinner than `THINNEST`.
+    """
     rows, columns = image.shape[:2]
     tall, wide = (rows * (spacing[0] or 1.0), columns * (spacing[1] or 1.0))
-    longer = min(SIDE, max(rows, columns))
-    size = [max(1, round(longer * side / max(tall, wide))) for side in (wide, tall)]
-    return Image.fromarray(image).resize((size[0], size[1]), Image.Resampling.BICUBIC)
+    times = max(1, SIDE // max(rows, columns))
+    longer = min(SIDE, times * max(rows, columns))
+    size = [max(THINNEST, round(longer * side / max(tall, wide))) for side in (wide, tall)]
+    is_larger = times > 1 or size[0] > columns or size[1] > rows
+    how = Image.Resampling.NEAREST if is_larger else Image.Resampling.BICUBIC
+    return Image.fromarray(image).resize((size[0], size[1]), how)
 
 
 def _data_uri(picture: Image.Image) -> str:

@@ -18,6 +18,9 @@ WIDTH, LEFT, RIGHT = 960, 340, 500  # of the figure, of a step, of what it leave
 LINE, PAD = 19, 13  # height of a line of text, space inside a box; px
 APART = 22  # least space above and below a box on the right
 MOST_REASONS = 12  # in one box
+TALL = (
+    1100  # px, beyond which a figure beside other things on a page of paper has too small letters
+)
 _MIDDLE = LEFT / 2
 
 
@@ -38,8 +41,9 @@ def draw(flow: Sequence[Row]) -> str:
             parts.append(drawn)
         drawn, y = _step(step, y, is_end=number in {0, len(steps) - 1})
         parts.append(drawn)
+    kind = "flow tall" if y > TALL else "flow"
     return (
-        f'<svg class="flow" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y + 1:g}" '
+        f'<svg class="{kind}" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y + 1:g}" '
         f'role="img" aria-labelledby="flow-title flow-words" font-size="14" '
         f'font-family="{PAGE_FONTS}"><title id="flow-title">Flow of files</title>'
         f'<desc id="flow-words">{escape(words(flow))}</desc>{"".join(parts)}</svg>'

@@ -6,9 +6,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from medssl.evaluation.assessment import MACRO
-from medssl.reporting import figures, forest
-
 DRAWN = ("auroc", "average_precision", "brier")  # metrics of which a comparison has a figure
 DASH = "–"
 
@@ -95,6 +92,8 @@ def percent(share: float) -> str:
 
 
 def _figures(report: Mapping[str, Any]) -> dict[str, str]:
+    from medssl.reporting import figures  # noqa: PLC0415 - Matplotlib, which not every page needs
+
     curves, folds = report["curves"], report["folds"]
     values = {
         row["column"]: row["value"] for row in report["estimates"] if row["metric"] == "auroc"
@@ -124,6 +123,9 @@ def render_comparison(record: Mapping[str, Any]) -> str:
     Args:
         record: As read from `comparison.json`; nothing else is shown.
     """
+    from medssl.evaluation.assessment import MACRO  # noqa: PLC0415 - scikit-learn, likewise
+    from medssl.reporting import forest  # noqa: PLC0415 - Matplotlib, likewise
+
     column = MACRO if len(record["columns"]) > 1 else record["columns"][0]
     drawn = {}
     for metric in DRAWN:

@@ -6,6 +6,7 @@ on disk is journaled, and the archive appears when it is whole.
 """
 
 import secrets
+import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,20 +15,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medssl.artifacts import archive as formats
-from medssl.artifacts import ingest_report, quarantine, source_paths
+from medssl.artifacts import ingest_report, quarantine, source_paths, tables
 from medssl.artifacts.archive import ArchiveInfo
 from medssl.config.ingest import IngestSettings
 from medssl.config.settings import to_plain
-from medssl.foundation import files
+from medssl.foundation import files, garbage
 from medssl.foundation.cost import Cost, peak_memory
 from medssl.foundation.errors import DataError, PartialResult, ResourceError
 from medssl.foundation.reporting import Recording, Reporter, Silent, Tee
-from medssl.ingestion import accounting, archive_tables, cluster, identity, making, survey, writing
+from medssl.foundation.wording import counted, verb
+from medssl.ingestion import (
+    accounting,
+    advice,
+    archive_tables,
+    cluster,
+    identity,
+    libraries,
+    making,
+    survey,
+    writing,
+)
 from medssl.ingestion import workers as processes
 from medssl.ingestion.accounting import Account
 from medssl.ingestion.books import Books
 from medssl.ingestion.codes import FIXES, MEANINGS, Code
-from medssl.ingestion.dicom import codecs
 from medssl.ingestion.identity import SiteKey
 from medssl.ingestion.making import Making, Mode
 from medssl.ingestion.resampled import Resampling
@@ -55,7 +66,7 @@ class IngestResult:
 
     def _targets(self) -> list[tuple[str, str]]:
         return [
-            (f"target {name}", ", ".join(f"{value} {n:,}" for value, n in values.items()))
+            (f"target {name}", ", ".join(f"{value} {n:,}" for value, n in values.items()) or "none")
             for name, values in self.info.targets.items()
         ]
 
@@ -190,7 +201,8 @@ def plan(
     record = Recording()
     reporter = Tee(reporter or Silent(), record)
     found = survey.find(settings)
-    key = identity.load(_key_path(settings)) or SiteKey(secrets.token_bytes(identity.KEY_BYTES))
+    path = identity.key_path(settings.key_file)
+    key = identity.load(path) or SiteKey(secrets.token_bytes(identity.KEY_BYTES))
     started = time.perf_counter()
     with _pool(settings, workers) as pool:
         seen = survey.look(found, settings, key, reporter, pool)
@@ -227,8 +239,7 @@ def _make(
     pool: Pool,
 ) -> None:
     """Write everything of an archive to where it is made."""
-    record = reporters[1]
-    said = Tee(*reporters)
+    said, record = Tee(*reporters), reporters[1]
     seen = _look(settings, made.out, books, said, pool)
     written = writing.write(made.work, seen, books, said, pool)
     _require_sources(settings, made.out, seen, written, books)
@@ -237,7 +248,8 @@ def _make(
     info = archive_tables.write(made.work, seen, written, books, spatial_dims)
     archive_tables.require_labels(made.out, settings, info)
     archive_tables.write_unmatched(made.work, seen.joined, said)
-    _tell_fixes(info, said)
+    for line in advice.remedies(info.quarantined):
+        said.warn(line)
     resolved = seen.joined.settings.model_copy(update={"spatial_dims": spatial_dims})
     archive_tables.write_settings(made.work, made.out, resolved)
     told = [*record.notes, *(f"warning: {text}" for text in record.warnings)]
@@ -266,7 +278,7 @@ def _write_report(
             quarantine=quarantine.read(work),
             steps=accounting.steps(seen.recognised, seen.entries, seen.series),
             findings=accounting.findings(written.stacks),
-            decoders=_decoders(written),
+            decoders=libraries.decoders(written.images),
             settings=to_plain(settings),
             warnings=[text for text in warnings if not text.startswith("labels:")],
         )
@@ -276,15 +288,10 @@ def _write_report(
     files.write_text(work / "report.html", intake.render(account, sheet))
 
 
-def _decoders(written: Written) -> dict[str, str]:
-    """Return which library decoded each transfer syntax of DICOM."""
-    syntaxes = written.images["transfer_syntax"].unique().to_pylist()
-    return {name: codecs.decoder_of(name) for name in syntaxes if name and name[0].isdigit()}
-
-
 def _look(settings: IngestSettings, out: Path, books: Books, said: Reporter, pool: Pool) -> Survey:
     found = survey.find(settings, out, books.remembered())
     books.see(found)
+    tables.get_ready()  # while processes load
     seen = survey.look(found, settings, books.key, said, pool, books)
     _require_images(len(seen.series), seen.rejects)
     return seen
@@ -295,12 +302,12 @@ def _pool(settings: IngestSettings, workers: int | str | None) -> Iterator[Pool]
     """Yield where tasks run: processes, or a cluster with processes for what it loses."""
     budget = Budget(settings.file_seconds, int(settings.file_memory_gib * GIB))
     n_processes = processes.count(workers if isinstance(workers, int) else None)
-    with Workers(n_processes, budget) as pool:
+    with garbage.kept_longer(), Workers(n_processes, budget) as pool:
         if isinstance(workers, str):
             with cluster.connected(workers, budget, pool) as remote:
                 yield _resampling(settings, remote)
         else:
-            yield _resampling(settings, pool)
+            yield _resampling(settings, pool.get_ready())
 
 
 def _resampling(settings: IngestSettings, pool: Pool) -> Pool:
@@ -335,8 +342,8 @@ def _require_sources(
         had = {row["file_id"] for row in source_paths.read(out).to_pylist() if row["image_id"]}
         if n := sum(books.file_id(file) in had for file in gone):
             raise DataError(
-                f"{n} files of the archive are gone and would have to be read again, as their "
-                "series got new slices or larger images changed the stored size",
+                f"{counted(n, 'file')} of the archive {verb(n, 'are')} gone and would have to be "
+                "read again, as a series got new slices or larger images changed the stored size",
                 where=str(out),
                 fix="bring them back, or ingest what there is into another folder",
             )
@@ -356,7 +363,8 @@ def _require_images(count: int, rejects: Mapping[Path, Reject]) -> None:
     told = "; ".join(f"{n} x {code.value}: {MEANINGS[code].rstrip('.')}" for code, n in codes)
     fixes = [FIXES[code] for code, _ in codes if code in FIXES]
     raise DataError(
-        f"none of the {len(rejects)} files could be ingested ({told or 'the folder is empty'})",
+        f"none of {counted(len(rejects), 'file')} could be ingested "
+        f"({told or 'the folder is empty'})",
         fix=(fixes or ["give a folder with DICOM, NIfTI, PNG, JPEG, TIFF or MedMNIST files"])[0],
     )
 
@@ -384,17 +392,9 @@ def _problem(info: ArchiveInfo, out: Path, max_rejects: float) -> PartialResult 
     if rejected <= max_rejects * considered:
         return None
     return PartialResult(
-        f"{rejected} of {considered} image files were rejected, more than {max_rejects:.0%}",
+        f"{rejected:,} of {counted(considered, 'image file')} {verb(rejected, 'were')} rejected, "
+        f"more than {max_rejects:.0%}",
         where=str(out),
-        fix="see quarantine.parquet for the codes; accept them with --set max_rejects=1",
+        fix=f"list them with `medssl info {shlex.quote(str(out))} --quarantined`; "
+        "accept them with --max-rejects 1",
     )
-
-
-def _tell_fixes(info: ArchiveInfo, reporter: Reporter) -> None:
-    for code, fix in FIXES.items():
-        if not code.is_skip and (n := info.quarantined.get(code.value, 0)) > 0:
-            reporter.warn(f"{code.value}: {n} files; {fix}")
-
-
-def _key_path(settings: IngestSettings) -> Path:
-    return (settings.key_file or identity.default_key_path()).expanduser()

@@ -27,7 +27,7 @@ from medssl.cli import main
 from medssl.config.ingest import IngestSettings
 from medssl.foundation import files, locks
 from medssl.foundation.errors import ArtifactError, DataError, ResourceError, UsageError
-from medssl.ingestion import phantoms, writing
+from medssl.ingestion import identity, phantoms, writing
 from medssl.ingestion.writing import Part
 from medssl.stages import ingest
 
@@ -210,11 +210,11 @@ def test_a_real_kill_is_resumed_to_the_same_bytes(settings, tmp_path, share):
 def test_nothing_is_decoded_twice(settings, tmp_path, monkeypatch):
     real, calls = pixels.write, []
 
-    def full_at_the_third(archive, shard, images, count):
+    def full_at_the_third(archive, shard, images):
         calls.append(shard)
         if len(calls) == 3:
             raise ResourceError("the disk is full")
-        real(archive, shard, images, count)
+        real(archive, shard, images)
 
     monkeypatch.setattr(pixels, "write", full_at_the_third)
     with pytest.raises(ResourceError):
@@ -301,6 +301,7 @@ class TestResume:
         other = settings.model_copy(update={"size": 16})
         with pytest.raises(UsageError, match=r"begun with other settings: size 24"):
             ingest.run(other, tmp_path / "out", workers=1, mode="append")
+        identity.load_or_create(tmp_path / "other.key")
         other = settings.model_copy(update={"key_file": tmp_path / "other.key"})
         with pytest.raises(UsageError, match="begun with the key"):
             ingest.run(other, tmp_path / "out", workers=1, mode="append")
@@ -411,11 +412,11 @@ class TestChangedSources:
     def crash_at_the_third_shard(self, settings, out, monkeypatch):
         real, left = pixels.write, [2]
 
-        def full(archive, shard, images, count):
+        def full(archive, shard, images):
             left[0] -= 1
             if left[0] < 0:
                 raise ResourceError("the disk is full")
-            real(archive, shard, images, count)
+            real(archive, shard, images)
 
         monkeypatch.setattr(pixels, "write", full)
         with pytest.raises(ResourceError):

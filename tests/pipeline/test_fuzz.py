@@ -18,7 +18,7 @@ from PIL import Image
 from medssl.artifacts import archive, quarantine, source_paths
 from medssl.config.ingest import IngestSettings
 from medssl.config.reading import Role
-from medssl.ingestion import sniff
+from medssl.ingestion import identity, sniff
 from medssl.ingestion.codes import Code
 from medssl.ingestion.header import Header, Reading
 from medssl.stages import ingest
@@ -159,6 +159,7 @@ def check(out: Path, paths: list[Path]) -> Counter[str]:
 
 
 def ingested(paths: list[Path], tmp_path: Path, how: Reading) -> Counter[str]:
+    identity.load_or_create(tmp_path / "key")
     settings = IngestSettings(
         sources=(tmp_path / "files",),
         size=32,

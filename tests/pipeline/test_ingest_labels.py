@@ -1,6 +1,8 @@
 """Labels of containers, and what a label table and the files have not in common."""
 
+import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable
@@ -8,10 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import openpyxl
 import pytest
 from PIL import Image
 
-from medssl.artifacts import archive, pixels, quarantine, source_paths, unmatched_labels
+from medssl.artifacts import (
+    archive,
+    ingest_report,
+    pixels,
+    quarantine,
+    source_paths,
+    unmatched_labels,
+)
 from medssl.config.ingest import IngestSettings
 from medssl.foundation.errors import DataError, UsageError
 from medssl.foundation.reporting import Recording
@@ -241,7 +251,76 @@ def test_a_name_that_several_files_have_is_warned_of(run, tmp_path):
     table = tmp_path / "table.csv"
     table.write_text("name,label\np0,1\np1,0\n")
     warned = run(tmp_path / "in", labels=table).reporter.warnings
-    assert any("1 rows of table.csv name several files each" in text for text in warned)
+    assert any("1 row of table.csv names several files each" in text for text in warned)
     (tmp_path / "in" / "south" / "p0.png").rename(tmp_path / "in" / "south" / "p2.png")
     warned = run(tmp_path / "in", labels=table, name="apart").reporter.warnings
     assert not any("several files" in text for text in warned)
+
+
+def test_a_sheet_of_labels_gives_the_archive_of_the_same_csv(run, tmp_path):
+    for number in range(3):
+        save_png(tmp_path / "in" / f"{number}.png", number)
+    book = openpyxl.Workbook()
+    for row in (("image", "label"), ("0.png", 1), ("1.png", 0), ("2.png", None)):
+        book.active.append(row)
+    book.save(tmp_path / "in" / "table.xlsx")
+    (tmp_path / "in" / "table.csv").write_text("image,label\n0.png,1\n1.png,0\n2.png,\n")
+    sheet = run(tmp_path / "in", name="sheet", labels=tmp_path / "in" / "table.xlsx")
+    text = run(tmp_path / "in", name="text", labels=tmp_path / "in" / "table.csv")
+    assert sheet.result.info == text.result.info
+    assert sheet.result.info.targets == {"label": {"0": 1, "1": 1}}
+
+
+def test_new_labels_for_the_same_scans_are_appended(cli, tmp_path):
+    """They replace the old ones; nothing else changes, and the scans need not be there."""
+    for number in range(3):
+        save_png(tmp_path / "in" / f"{number}.png", number)
+    for name, values in (("old", "10"), ("new", "011")):
+        rows = "".join(f"{n}.png,{value}\n" for n, value in enumerate(values))
+        (tmp_path / f"{name}.csv").write_text(f"image,label\n{rows}")
+    out = tmp_path / "archive"
+    words = ("--labels", tmp_path / "old.csv", "-o", out)
+    assert cli("ingest", tmp_path / "in", *words)[0] == 0
+    before, images = archive.read_info(out), archive.read_images(out)
+    (tmp_path / "in").rename(tmp_path / "gone")
+    code, _, err = cli("ingest", "--append", "--labels", tmp_path / "new.csv", "-o", out)
+    assert code == 0, err
+    after = archive.read_info(out)
+    assert archive.read_images(out) == images
+    assert before.targets == {"label": {"0": 1, "1": 1}}
+    assert after.targets == {"label": {"0": 1, "1": 2}}
+    assert after.hash != before.hash
+
+
+def test_a_target_without_a_label_is_told_everywhere(cli, tmp_path):
+    save_png(tmp_path / "in" / "a.png", 1)
+    (tmp_path / "in" / "labels.csv").write_text("image,label\na.png,\n")
+    code, out, err = cli("ingest", tmp_path / "in", "-o", tmp_path / "archive")
+    assert code == 0
+    assert "target label      none" in out
+    assert "gives no image a label" in err
+    cautions = ingest_report.read(tmp_path / "archive")["cautions"]
+    assert [row["text"] for row in cautions if row["about"] == "Target label"] == [
+        "no image has a label"
+    ]
+
+
+def test_a_dry_run_reads_like_a_result_and_says_nothing_twice(cli, tmp_path):
+    save_png(tmp_path / "in" / "a.png", 1)
+    save_png(tmp_path / "in" / "masks" / "a.png", 1)
+    (tmp_path / "in" / "note.txt").write_text("x")
+    (tmp_path / "in" / "empty").touch()
+    words = ("ingest", tmp_path / "in", "-o", tmp_path / "archive", "--dry-run")
+    code, out, err = cli(*words)
+    rows = [tuple(re.split(r" {2,}", line.strip())) for line in out.splitlines()]
+    assert code == 0
+    assert rows[:10] == [
+        ("files found", "4"), ("to be read", "2"), ("picture", "2"), ("left out by rule", "1"),
+        ("SKIPPED_TEXT", "1"), ("rejected", "1"), ("EMPTY_FILE", "1"), ("images", "2"),
+        ("series", "2"), ("patients", "2"),
+    ]  # fmt: skip
+    for python in ("None", "True", "False", "[", "(Posix", "'"):
+        assert python not in out
+    assert "masks: 1 file is called like masks" in err
+    assert "masks:" not in out
+    assert any("masks: 1 file" in note for note in json.loads(cli(*words, "--json")[1])["notes"])

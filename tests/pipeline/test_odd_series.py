@@ -11,6 +11,8 @@ from pydicom.uid import generate_uid
 
 from medssl.artifacts import archive, pixels, quarantine, source_paths
 from medssl.config.ingest import IngestSettings
+from medssl.ingestion import archive_tables
+from medssl.ingestion.writing import Part
 from medssl.stages import ingest
 
 
@@ -96,7 +98,7 @@ def test_a_damaged_slice_gives_way_to_the_one_behind_it(folder, look):
     for z in range(4):
         write(folder / f"{z}", z)
     write(folder / "again", 2, InstanceNumber=50)
-    (folder / "2").write_bytes((folder / "2").read_bytes()[:-500])
+    cut_off(folder / "2")
     series, codes, _ = look()
     assert series == [["0", "1", "again", "3"]]
     assert codes == {"2": "TRUNCATED"}
@@ -123,6 +125,81 @@ def test_a_missing_slice_is_told_and_dealt_with(folder, look, gaps):
         assert ("gap" in row["flags"]) == (row["name"] in uneven)
     if gaps == "keep":
         assert {row["spacing"][2] for row in rows if row["name"] in uneven} == {2}
+
+
+def cut_off(path: Path) -> None:
+    """Damage a file behind its header, so that only decoding tells."""
+    path.write_bytes(path.read_bytes()[:-500])
+
+
+LOSSY = [{"gaps": "single"}, {"gaps": "reject"}, {"min_slices": 6}]
+
+
+@pytest.mark.parametrize("policy", LOSSY, ids=str)
+def test_slices_lost_in_decoding_are_missing_too(folder, look, policy):
+    for z in range(6):
+        write(folder / f"a{z}", z, SeriesInstanceUID="1.2.3.1")
+        write(folder / f"b{z}", z, SeriesInstanceUID="1.2.3.2")
+    cut_off(folder / "a3")
+    hurt = [f"a{z}" for z in (0, 1, 2, 4, 5)]
+    whole = [f"b{z}" for z in range(6)]
+    series, codes, rows = look(**policy)
+    if policy == {"gaps": "single"}:
+        assert series == [*([name] for name in hurt), whole]
+        assert codes == {"a3": "TRUNCATED"}
+        for row in rows:
+            assert ("gap" in row["flags"]) == (row["name"] in hurt)
+            assert row["spacing"][2] == (5 if row["name"] in hurt else 1)  # thickness; distance
+    else:
+        assert series == [whole]
+        code = "GAP" if "gaps" in policy else "SKIPPED_SHORT_SERIES"
+        assert codes == {"a3": "TRUNCATED"} | dict.fromkeys(hurt, code)
+
+
+def test_slices_lost_at_an_end_are_no_gap_but_may_make_a_series_short(folder, look):
+    for z in range(6):
+        write(folder / f"{z}", z)
+    cut_off(folder / "5")
+    left = [f"{z}" for z in range(5)]
+    for name, policy in {"single": {"gaps": "single"}, "five": {"min_slices": 5}}.items():
+        series, codes, rows = look(name, **policy)
+        assert (series, codes) == ([left], {"5": "TRUNCATED"})
+        assert not any("gap" in row["flags"] for row in rows)
+
+
+@pytest.mark.parametrize("policy", LOSSY, ids=str)
+def test_lost_slices_are_dealt_with_alike_however_an_archive_comes_about(
+    folder, tmp_path, monkeypatch, policy
+):
+    for z in range(6):
+        write(folder / f"a{z}", z, SeriesInstanceUID="1.2.3.1")
+        write(folder / f"b{z}", z, SeriesInstanceUID="1.2.3.2")
+    cut_off(folder / "a3")
+    settings = IngestSettings(sources=(folder,), max_rejects=1, **policy)
+
+    def content(name):
+        tables = ("images.parquet", "quarantine.parquet", "pixels/00000.npy", "report.json")
+        return [(tmp_path / name / table).read_bytes() for table in tables]
+
+    ingest.run(settings, tmp_path / "whole", workers=1)
+    parts = [tmp_path / f"part{n}" for n in (1, 2)]
+    for number, out in enumerate(parts, start=1):
+        ingest.run_part(settings, out, Part(number, 2), workers=1)
+    ingest.merge(parts, tmp_path / "merged", workers=1)
+    assert content("merged") == content("whole")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(archive_tables, "write", lambda *_: 1 / 0)  # as a crash before the end
+        with pytest.raises(ZeroDivisionError, match="zero"):
+            ingest.run(settings, tmp_path / "resumed", workers=1)
+    ingest.run(settings, tmp_path / "resumed", workers=1, mode="resume")
+    assert content("resumed") == content("whole")
+
+    (folder / "a5").rename(tmp_path / "later")
+    ingest.run(settings, tmp_path / "appended", workers=1)
+    (tmp_path / "later").rename(folder / "a5")
+    ingest.run(settings, tmp_path / "appended", workers=1, mode="append")
+    assert content("appended") == content("whole")
 
 
 def test_short_series_are_left_out_where_asked_for(folder, look):
@@ -205,6 +282,24 @@ def test_acquisitions_half_a_slice_apart_are_volumes(folder, look):
     assert (series, codes) == ([[f"{a}{k}" for k in range(8)] for a in range(2)], {})
 
 
+def test_sweeps_of_a_perfusion_are_told_apart_by_the_clock(folder, look):
+    for t in range(3):
+        for k in range(4):
+            when = {"AcquisitionTime": f"0930{15 + 2 * t}.5", "ContentTime": "093100"}
+            write(folder / f"{t}{k}", 5 * k, 10 * t, AcquisitionNumber=1, InstanceNumber=k, **when)
+    series, codes, rows = look()
+    assert (series, codes) == ([[f"{t}{k}" for k in range(4)] for t in range(3)], {})
+    assert not any("repeats_by_instance" in row["flags"] for row in rows)
+
+
+def test_a_time_per_slice_is_no_sweep(folder, look):
+    for k in range(8):
+        when = {"AcquisitionTime": f"0930{10 + k}", "ContentTime": f"0930{20 + k // 2}"}
+        write(folder / f"{k}", 5 * k, AcquisitionNumber=1, **when)
+    series, codes, _ = look()
+    assert (series, codes) == ([[f"{k}" for k in range(8)]], {})
+
+
 def test_directions_of_diffusion_are_volumes_though_slices_are_lost(folder, look):
     lost = {(0, 0), (1, 4), (2, 2)}
     for d in range(3):
@@ -225,3 +320,28 @@ def test_a_slice_too_many_is_told_by_its_volume(folder, look):
     series, codes, rows = look()
     assert (series, codes) == ([[f"{z:02d}" for z in range(20)]], {"other": "SAME_POSITION"})
     assert all("same_position" in row["flags"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("births", "sexes", "is_told"),
+    [
+        (("19500101", "19620304"), ("F", "F"), True),
+        (("19500101", "19500101"), ("F", "M"), True),
+        (("19500101", ""), ("F", ""), False),
+        (("19500101", "1950"), ("F", "O"), False),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DA")
+def test_an_id_of_several_people_is_told(folder, tmp_path, births, sexes, is_told):
+    for number, (born, sex) in enumerate(zip(births, sexes, strict=True)):
+        study = {"StudyInstanceUID": f"1.2.{number}", "SeriesInstanceUID": f"1.2.{number}.1"}
+        write(folder / f"{number}", 0, PatientBirthDate=born, PatientSex=sex, **study)
+    out = tmp_path / "archive"
+    result = ingest.run(IngestSettings(sources=(folder,)), out, workers=1)
+    told = [note for note in result.notes if "dates of birth" in note]
+    assert bool(told) == is_told
+    assert not any(born and born in note for born in births for note in result.notes)
+    assert result.info.patients == 1
+    for path in out.rglob("*"):  # not even the journal
+        if path.is_file():
+            assert b"19500101" not in path.read_bytes()

@@ -20,6 +20,7 @@ from pydicom.uid import JPEGLosslessSV1
 
 from medssl.artifacts import archive, pixels, quarantine, source_paths
 from medssl.config.ingest import IngestSettings
+from medssl.ingestion import identity
 from medssl.stages import ingest
 
 MM = 1e-3  # references hold single precision
@@ -85,6 +86,7 @@ class Archive:
 
 
 def ingested(out: Path, *sources: Path, **more) -> Archive:
+    identity.load_or_create(out.with_name("key"))
     settings = IngestSettings(
         sources=sources, key_file=out.with_name("key"), max_rejects=1, size="keep", **more
     )

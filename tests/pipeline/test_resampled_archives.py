@@ -13,7 +13,7 @@ import pytest
 from medssl.artifacts import archive, pixels, quarantine, source_paths
 from medssl.config.ingest import IngestSettings
 from medssl.foundation.errors import DataError, UsageError
-from medssl.ingestion import phantoms
+from medssl.ingestion import identity, phantoms
 from medssl.stages import ingest
 
 SHAPE = (20, 18, 9)  # columns, rows, slices
@@ -69,6 +69,7 @@ class Archive:
 def ingested(tmp_path):
     """Ingest into a new folder; all have the same key."""
     numbers = iter(range(99))
+    identity.load_or_create(tmp_path / "key")
 
     def run(*sources: Path, **more) -> Archive:
         out = tmp_path / f"archive-{next(numbers)}"

@@ -4,10 +4,13 @@ A value that is absent, empty or malformed is None (or empty text): most element
 """
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
 from pydicom import Dataset
+
+_TIME = re.compile(r"(\d\d):?(\d\d):?(\d\d(?:\.\d{1,6})?)")
 
 
 def described(read: Callable[[], Any]) -> Any:  # noqa: ANN401 - pydicom values are untyped
@@ -43,6 +46,12 @@ def positive(dataset: Dataset, name: str) -> float | None:
     """Return a number above zero."""
     value = number(dataset, name)
     return value if value is not None and value > 0 else None
+
+
+def seconds(dataset: Dataset, name: str) -> float | None:
+    """Return a time of day, s; None where it is not told to the second."""
+    told = _TIME.fullmatch(text(dataset, name))
+    return None if told is None else int(told[1]) * 3600 + int(told[2]) * 60 + float(told[3])
 
 
 def integer(dataset: Dataset, name: str) -> int | None:

@@ -4,9 +4,9 @@ import hashlib
 
 from pydicom import Dataset
 
-from medssl.ingestion import roles, vocabulary
-from medssl.ingestion.dicom import codecs
-from medssl.ingestion.dicom.elements import integer, number, positive, text, words
+from medssl.ingestion import roles, sop_classes, vocabulary
+from medssl.ingestion.dicom import codecs, presentation
+from medssl.ingestion.dicom.elements import number, positive, text, words
 from medssl.ingestion.dicom.parsing import Parsed
 from medssl.ingestion.dicom.pixel_data import lut
 from medssl.ingestion.header import Facts, Identity, Unit
@@ -15,7 +15,11 @@ from medssl.ingestion.roles import Tags
 _HOUNSFIELD = frozenset(
     {"", "HU", "US"}
 )  # types of rescaling that CT values may have; US: not told
-_ADMITTED = ("localizer", "secondary_capture")  # roles that stay visible where they are included
+_ADMITTED = (
+    "localizer",
+    "secondary_capture",
+    "other_class",
+)  # roles that stay visible where they are included
 
 
 def modality(dataset: Dataset) -> str | None:
@@ -30,18 +34,6 @@ def unit(dataset: Dataset, rescale_type: str, *, is_coloured: bool) -> Unit:
     if modality(dataset) == "CT":
         return "HU" if rescale_type.upper() in _HOUNSFIELD else "arbitrary"
     return "BQML" if text(dataset, "Units") == "BQML" else "arbitrary"
-
-
-def padding(dataset: Dataset, *, is_signed: bool) -> tuple[int, int] | None:
-    """Return the range of stored values that stand for "no image here"."""
-    first = integer(dataset, "PixelPaddingValue")
-    if first is None:
-        return None
-    second = integer(dataset, "PixelPaddingRangeLimit")
-    ends = [first, first if second is None else second]
-    if is_signed:  # often written as unsigned: 63536 means -2000
-        ends = [value - 65536 if value >= 32768 else value for value in ends]
-    return min(ends), max(ends)
 
 
 def kind(dataset: Dataset, *, has_plane: bool) -> tuple[str, ...]:
@@ -68,6 +60,7 @@ def role_tags(parsed: Parsed, *, has_plane: bool) -> Tags:
         conversion=text(dataset, "ConversionType"),
         manufacturer=text(dataset, "Manufacturer"),
         description=text(dataset, "SeriesDescription"),
+        protocol=text(dataset, "ProtocolName"),
         has_plane=has_plane,
     )
 
@@ -82,10 +75,12 @@ def flags(dataset: Dataset, tags: Tags, found: tuple[str, ...], unit: Unit) -> t
         unit: Of its values.
     """
     told = [role for role in _ADMITTED if role in found]
-    if roles.is_capture(tags.sop_class) and "secondary_capture" not in told:
+    if sop_classes.is_capture(tags.sop_class) and "secondary_capture" not in told:
         told.append("secondary_capture")
     if tags.image_type[:1] == ("DERIVED",):
         told.append("derived")
+    if presentation.is_for_processing(dataset, tags.sop_class):
+        told.append(presentation.FOR_PROCESSING)
     if roles.is_burned_in_risk(tags):
         told.append(roles.BURNED_IN_RISK)
     has_rescale = "RescaleIntercept" in dataset or "SharedFunctionalGroupsSequence" in dataset
@@ -100,8 +95,10 @@ def flags(dataset: Dataset, tags: Tags, found: tuple[str, ...], unit: Unit) -> t
 def identity(dataset: Dataset) -> Identity:
     """Return who and where."""
     dates = (text(dataset, name) for name in ("StudyDate", "SeriesDate", "AcquisitionDate"))
+    born = text(dataset, "PatientBirthDate")
     return Identity(
         patient=text(dataset, "PatientID"),
+        born=born if vocabulary.parse_date(born) else "",
         issuer=text(dataset, "IssuerOfPatientID"),
         institution=text(dataset, "InstitutionName"),
         study=text(dataset, "StudyInstanceUID"),

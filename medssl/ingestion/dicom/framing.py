@@ -12,7 +12,16 @@ import numpy as np
 from pydicom import Dataset
 
 from medssl.ingestion.codes import Code, RejectedFile
-from medssl.ingestion.dicom.elements import integer, integers, item, number, numbers, text, words
+from medssl.ingestion.dicom.elements import (
+    integer,
+    integers,
+    item,
+    number,
+    numbers,
+    seconds,
+    text,
+    words,
+)
 from medssl.ingestion.dicom.layouts import Layout
 from medssl.ingestion.geometry import Plane, lps_to_ras, triple
 from medssl.ingestion.header import Frame
@@ -56,6 +65,7 @@ def frames(dataset: Dataset, layout: Layout) -> tuple[Frame, ...]:
                 intercept=intercept,
                 instance=integer(dataset, "InstanceNumber"),
                 phase=_phase(dataset),
+                times=_times(dataset),
             ),
         )
     kinds = _nuclear_kinds(dataset, layout.n_frames)
@@ -173,6 +183,11 @@ def _phase(dataset: Dataset) -> tuple[float, ...]:
         for same in names
     )
     return (*told, _direction(dataset))
+
+
+def _times(dataset: Dataset) -> tuple[float, ...]:
+    told = (seconds(dataset, name) for name in ("AcquisitionTime", "ContentTime"))
+    return tuple(_NO_PHASE if time is None else time for time in told)
 
 
 def _direction(dataset: Dataset) -> float:

@@ -29,6 +29,7 @@ _TAGS = [
     for block in _BLOCKS
     for element in (block, *(block << 8 | end for end in ends))
 ]
+_CSA_MARK = 77
 _MOST_VALUES = 1000  # of a CSA header; there are about a hundred
 _POSITION = re.compile(
     r"sSliceArray\.asSlice\[(\d{1,3})\]\.sPosition\.d(Sag|Cor|Tra)\s*=\s*"
@@ -117,25 +118,36 @@ def _count(private: Dataset, csa: dict[str, list[str]]) -> int:
 
 
 def _csa_header(content: Any) -> dict[str, list[str]]:  # noqa: ANN401 - a private element
-    """Return the values of a CSA header of version 2 by name; what is damaged has none."""
-    if not isinstance(content, bytes) or content[:4] != b"SV10":
+    """Return the values of a CSA header by name; what is damaged has none."""
+    if not isinstance(content, bytes):
         return {}
     try:
-        return _csa_values(content)
+        return _csa_values(content, is_second=content[:4] == b"SV10")
     except struct.error:
         return {}
 
 
-def _csa_values(content: bytes) -> dict[str, list[str]]:
-    (n_values,) = struct.unpack_from("<L", content, 8)
+def _csa_values(content: bytes, *, is_second: bool) -> dict[str, list[str]]:
+    """Return the values of a CSA header.
+
+    Version 2 begins with its name and tells the length of an item twice; version 1 tells it once,
+    counted from the number of items of its first value.
+    """
+    start = 8 if is_second else 0
+    n_values, mark = struct.unpack_from("<2L", content, start)
+    if mark != _CSA_MARK:
+        return {}
     found: dict[str, list[str]] = {}
-    place = 16
+    place = start + 8
+    n_first: int | None = None
     for _ in range(min(n_values, _MOST_VALUES)):
         name, _, _, _, n_items, _ = struct.unpack_from("<64sl4slll", content, place)
+        n_first = n_items if n_first is None else n_first
         place += 84
         items = []
         for _ in range(min(n_items, _MOST_VALUES)):
-            length = struct.unpack_from("<4l", content, place)[1]
+            told = struct.unpack_from("<4l", content, place)
+            length = told[1] if is_second else told[0] - n_first
             place += 16
             if not 0 <= length <= len(content) - place:
                 return found

@@ -58,11 +58,12 @@ def _table(dataset: Dataset, n_entries: int, first: int) -> NDArray[Any]:
         every = np.arange(first, first + n_entries, dtype=np.int64)
         return np.asarray(apply_color_lut(every, dataset)[:, :3])
     depth = bits(dataset)
-    columns = [_column(dataset, colour, n_entries, depth) for colour in _COLOURS]
+    columns = [_column(dataset, colour, n_entries) for colour in _COLOURS]
+    # Of words that hold entries of 8 bits, only the lower byte stays.
     return np.stack(columns, axis=1).astype(np.uint8 if depth == 8 else np.uint16)
 
 
-def _column(dataset: Dataset, colour: str, n_entries: int, depth: int) -> NDArray[Any]:
+def _column(dataset: Dataset, colour: str, n_entries: int) -> NDArray[Any]:
     data: bytes = dataset.get(f"{colour}PaletteColorLookupTableData") or b""
     order = "<" if dataset.original_encoding[1] else ">"
     is_wide = len(data) >= 2 * n_entries  # entries of 8 bits may be written as words
@@ -70,4 +71,4 @@ def _column(dataset: Dataset, colour: str, n_entries: int, depth: int) -> NDArra
     entries = (words if is_wide else words.view(np.uint8))[:n_entries]
     if len(entries) < n_entries:
         raise RejectedFile(Code.DECODE_FAILED)
-    return entries if depth == 16 else entries & 0xFF
+    return entries

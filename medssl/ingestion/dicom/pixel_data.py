@@ -1,7 +1,7 @@
 """Decode the pixels of a DICOM file: decompress, look colours up, apply the Modality LUT.
 
 The order is that of the standard: decode, palette, Modality LUT or (by the caller, per image) slope
-and intercept, and only then MONOCHROME1.
+and intercept, VOI LUT where there is one that counts, and only then MONOCHROME1.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from pydicom.pixels import apply_modality_lut, get_decoder
 from medssl.config.reading import Colour
 from medssl.ingestion.codes import Code, RejectedFile
 from medssl.ingestion.colour import luminance
-from medssl.ingestion.dicom import codecs, palette, parsing
+from medssl.ingestion.dicom import codecs, palette, parsing, presentation
 from medssl.ingestion.dicom.codecs import Size
 from medssl.ingestion.dicom.elements import integer, integers, item
 from medssl.ingestion.dicom.layouts import Layout
@@ -24,7 +24,7 @@ from medssl.ingestion.dicom.parsing import Parsed
 
 
 def decode(parsed: Parsed, layout: Layout, colour: Colour) -> NDArray[Any]:
-    """Return the pixels of a file before slope and intercept.
+    """Return the pixels of a file before slope and intercept, which a VOI LUT takes in.
 
     Args:
         parsed: With the elements that describe its pixels.
@@ -46,7 +46,23 @@ def decode(parsed: Parsed, layout: Layout, colour: Colour) -> NDArray[Any]:
     pixels = _stacked(frames, layout.n_frames)
     if lut(parsed.dataset) is not None and not layout.is_coloured:
         pixels = apply_modality_lut(pixels, parsed.dataset)
+    found = presentation.voi_lut(parsed.dataset, parsed.sop_class, layout)
+    if found is not None:
+        blank = padding(parsed.dataset, is_signed=layout.is_signed)
+        pixels = np.stack([presentation.shown(image, found, layout, blank) for image in pixels])
     return np.asarray(pixels)
+
+
+def padding(dataset: Dataset, *, is_signed: bool) -> tuple[int, int] | None:
+    """Return the range of values that stand for "no image here"; None behind a Modality LUT."""
+    first = integer(dataset, "PixelPaddingValue")
+    if first is None or lut(dataset) is not None:
+        return None
+    second = integer(dataset, "PixelPaddingRangeLimit")
+    ends = [first, first if second is None else second]
+    if is_signed:  # often written as unsigned: 63536 means -2000
+        ends = [value - 65536 if value >= 32768 else value for value in ends]
+    return min(ends), max(ends)
 
 
 def lut(dataset: Dataset) -> Dataset | None:

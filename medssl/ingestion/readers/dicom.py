@@ -21,6 +21,7 @@ from medssl.ingestion.dicom import (
     palette,
     parsing,
     pixel_data,
+    presentation,
 )
 from medssl.ingestion.dicom.elements import positive, text, words
 from medssl.ingestion.dicom.layouts import Layout
@@ -44,6 +45,8 @@ _PIXEL_NAMES = (
     "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
     "PlanarConfiguration", "BitsAllocated", "BitsStored", "PixelRepresentation",
     "ModalityLUTSequence", "ImageType", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+    "Modality", "VOILUTSequence", "PresentationIntentType", "SOPClassUID", "RescaleSlope",
+    "RescaleIntercept", "PixelPaddingValue", "PixelPaddingRangeLimit",
     *(
         f"{segmented}{colour}PaletteColorLookupTable{part}"
         for colour in ("Red", "Green", "Blue")
@@ -51,17 +54,17 @@ _PIXEL_NAMES = (
     ),
 )  # fmt: skip
 _NAMES = (
-    *_PIXEL_NAMES, "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID",
+    *_PIXEL_NAMES, "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID",
     "FrameOfReferenceUID", "StudyDate", "SeriesDate", "AcquisitionDate", "PatientID",
     "IssuerOfPatientID", "PatientBirthDate", "PatientAge", "PatientSex", "InstitutionName",
-    "Modality", "BodyPartExamined", "ViewPosition", "Laterality", "ImageLaterality",
+    "BodyPartExamined", "ViewPosition", "Laterality", "ImageLaterality",
     "Manufacturer", "ManufacturerModelName", "KVP", "EchoTime", "RepetitionTime",
     "DiffusionBValue", "DiffusionGradientOrientation",
-    "BurnedInAnnotation", "ConversionType", "SeriesDescription",
+    "BurnedInAnnotation", "ConversionType", "SeriesDescription", "ProtocolName",
     "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime",
+    "AcquisitionTime", "ContentTime",
     "EchoNumbers", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
-    "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "PixelPaddingValue",
-    "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "RescaleType", "Units",
+    "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "RescaleType", "Units",
     "LossyImageCompression", "DirectoryRecordSequence", "TotalPixelMatrixRows",
     "EnergyWindowVector", "DetectorVector", "RRIntervalVector", "TimeSlotVector", "SliceVector",
     framing.SHARED, framing.EACH,
@@ -95,7 +98,7 @@ def read_header(path: Path, how: Reading = PLAIN) -> Header:
         layout = layouts.layout(parsed)
         codecs.plugin(parsed.syntax, layout.stored)
         layouts.check_length(parsed, layout)
-        header = _scaled(_header(parsed, layout), parsed.dataset, layout, how)
+        header = _scaled(_header(parsed, layout), parsed, layout, how)
         if not _is_mosaic(parsed.dataset, layout):
             return header
         shape, plane = (layout.rows, layout.columns), header.frames[0].plane
@@ -103,7 +106,7 @@ def read_header(path: Path, how: Reading = PLAIN) -> Header:
 
 
 def read_pixels(path: Path, header: Header, how: Reading = PLAIN) -> NDArray[Any]:
-    """See `_contract.py`; a palette or Modality LUT has been applied, and a mosaic cut up."""
+    """See `_contract.py`; palette, Modality LUT and VOI LUT are applied, and a mosaic cut up."""
     with streams.opened(path) as stream:
         parsed = parsing.parse(stream, _PIXEL_TAGS)
         layout = layouts.layout(parsed)
@@ -118,7 +121,11 @@ def _is_mosaic(dataset: Dataset, layout: Layout) -> bool:
 
 
 def _check_object(parsed: Parsed) -> None:
-    """Reject what is no image of a patient."""
+    """Reject what is no image of a patient.
+
+    What `sop_classes` does not list becomes a role, by which it is left out unless it is asked for.
+    A file that does not tell its class is judged by its modality and its other elements.
+    """
     dataset, sop_class = parsed.dataset, parsed.sop_class
     if "DirectoryRecordSequence" in dataset:
         raise RejectedFile(Code.SKIPPED_DICOMDIR)
@@ -171,16 +178,21 @@ def _header(parsed: Parsed, layout: Layout) -> Header:
     )
 
 
-def _scaled(header: Header, dataset: Dataset, layout: Layout, how: Reading) -> Header:
+def _scaled(header: Header, parsed: Parsed, layout: Layout, how: Reading) -> Header:
     """Return the header of the pixels as they are read."""
+    dataset = parsed.dataset
     if layout.is_coloured:
         return _coloured(header, dataset, layout, how)
+    shown = presentation.voi_lut(dataset, parsed.sop_class, layout)
+    if shown is not None:
+        flags = (*header.flags, presentation.VOI_LUT)
+        return replace(_unscaled(header), bits=shown.bits, signed=False, flags=flags)
     lut = pixel_data.lut(dataset)
     if lut is not None:
         return replace(_unscaled(header), bits=pixel_data.lut_bits(lut), signed=False)
     if layout.is_float and header.inverted:
         raise RejectedFile(Code.UNSUPPORTED_PIXELS)
-    padding = facts.padding(dataset, is_signed=layout.is_signed)
+    padding = pixel_data.padding(dataset, is_signed=layout.is_signed)
     return header if layout.is_float else replace(header, padding=padding)
 
 

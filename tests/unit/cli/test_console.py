@@ -2,11 +2,13 @@
 
 import gc
 import io
+from dataclasses import dataclass, field
 
 import pytest
 from rich.console import Console
 
 from medssl.cli import console
+from medssl.config.finetune import FinetuneSettings
 
 
 def test_nested_progress_left_by_an_exception_says_nothing(capsys):
@@ -64,3 +66,34 @@ def test_so_is_a_task_on_a_terminal(monkeypatch):
 def test_so_is_a_cell_of_a_table(capsys):
     console.table(["name"], [[TEXT]])
     assert capsys.readouterr().out.splitlines()[1] == TEXT
+
+
+@dataclass(frozen=True)
+class Plan:
+    settings: FinetuneSettings
+    n_images: int = 56
+    n_validation_images: int = 0
+    classes: dict = field(default_factory=lambda: {"0": 20, "1": 12})
+    threshold: float | None = None
+    metrics: tuple = ("auroc", "brier")
+    notes: tuple = ("one thing", "another thing")
+    nothing: tuple = ()
+
+
+def test_a_plan_is_written_as_people_write():
+    more = {"n": 4.0, "names": ["a", "b"]}
+    settings = FinetuneSettings(archive="scans", init_from="x", dropout=0.5, schedule_options=more)
+    rows = dict(console.fields(Plan(settings)))
+    assert {name: rows[name] for name in ("images", "validation images", "classes")} == {
+        "images": "56", "validation images": "0", "classes": "0 20, 1 12",
+    }  # fmt: skip
+    assert (rows["threshold"], rows["metrics"], rows["note"]) == (
+        "none", "auroc, brier", "another thing",
+    )  # fmt: skip
+    assert (rows["  dropout"], rows["  smoke"], rows["  archive"]) == ("0.5", "no", "scans")
+    assert (rows["  schedule_options.n"], rows["  schedule_options.names"]) == ("4", "a, b")
+    assert {"encoder_options", "optim.clip"} <= {*rows["  not set"].split(", ")}
+    assert "nothing" not in rows
+    for value in rows.values():
+        assert not set(str(value)) & set("[](){}'")
+        assert str(value) not in {"None", "True", "False"}

@@ -52,7 +52,7 @@ def test_an_epoch_shows_every_image_at_most_once(store):
 
 def test_targets_go_with_their_images(tmp_path):
     hu = (np.arange(10) * 100 - 500).astype(np.int16)
-    pixels.write(tmp_path, 0, np.broadcast_to(hu[:, None, None, None], (10, 1, 20, 20)), 10)
+    pixels.write(tmp_path, 0, np.broadcast_to(hu[:, None, None, None], (10, 1, 20, 20)))
     row = {"shard": 0, "rows": 20, "columns": 20, "unit": "HU", "slope": 1.0, "intercept": 0.0}
     table = tables.build([{**row, "row": i} for i in range(10)], archive.IMAGES)
     source = TrainingBatches(

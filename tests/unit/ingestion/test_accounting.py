@@ -122,6 +122,8 @@ def test_every_file_is_counted_once(found, n_images):
     [
         ("SKIPPED_TEXT", "sniff", "images"),
         ("SKIPPED_REPORT", "header", "images"),
+        ("EMPTY_FILE", "sniff", "opened"),
+        ("BAD_HEADER", "sniff", "opened"),
         ("BAD_HEADER", "header", "readable"),
         ("NO_ORIENTATION", "geometry", "readable"),
         ("SKIPPED_LOCALIZER", "header", "accepted"),
@@ -135,6 +137,14 @@ def test_every_file_is_counted_once(found, n_images):
 def test_a_file_is_left_out_at_the_step_it_did_not_reach(code, stage, step):
     record = compose(rejected=[left(1, code, stage)])
     assert [row["step"] for row in record["flow"] if row["left_out"]] == [step]
+
+
+def test_a_reason_stands_once_in_a_box_at_whatever_steps_it_came_up():
+    places = [(code.value, stage) for code in Code for stage in STEPS[code]]
+    record = compose(rejected=[left(n, *place) for n, place in enumerate(places)])
+    for row in record["flow"]:
+        codes = [one["code"] for one in row["left_out"]["codes"]] if row["left_out"] else []
+        assert len(codes) == len({*codes})
 
 
 def test_patients_affected_and_patients_lost_are_told_apart():
@@ -161,7 +171,7 @@ def test_what_does_not_add_up_is_not_reported():
 
 def test_what_is_known_of_a_step_is_told():
     record = compose(steps=(Step(name="accepted", files=1, patients=4, series=3),))
-    assert record["flow"][3] | {"title": "", "left_out": None} == {
+    assert record["flow"][4] | {"title": "", "left_out": None} == {
         "step": "accepted", "title": "", "files": 1, "patients": 4, "studies": None, "series": 3,
         "images": None, "left_out": None,
     }  # fmt: skip

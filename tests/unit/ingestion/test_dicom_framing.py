@@ -77,6 +77,32 @@ def test_times_b_values_and_types_keep_frames_apart(write_dicom):
     assert len({len(f.phase) for f in header.frames}) == 1
 
 
+def test_stacks_and_components_keep_frames_apart_and_origins_do_not(write_dicom):
+    frames = [frame(0), frame(1), frame(2), frame(3)]
+    frames[1].FrameContentSequence[0].StackID = "2"
+    frames[2].MRImageFrameTypeSequence[0].ComplexImageComponent = "PHASE"
+    frames[3].MRImageFrameTypeSequence[0].FrameType = ["DERIVED", "SECONDARY", "DIFFUSION", "M"]
+    header = dicom.read_header(enhanced(write_dicom, frames))
+    plain, stack, component, derived = (one.kind for one in header.frames)
+    assert len({plain, stack, component}) == 3
+    assert derived == plain
+
+
+@pytest.mark.parametrize("name", ["TriggerTime", "NominalCardiacTriggerDelayTime"])
+def test_phases_of_the_heart_keep_images_apart(write_dicom, name):
+    if name == "TriggerTime":
+        told = [phase(write_dicom, TriggerTime=time) for time in (0, 40)]
+    else:
+        frames = [frame(0), frame(0)]
+        for one, time in zip(frames, (0, 40), strict=True):
+            delay = item(NominalCardiacTriggerDelayTime=time)
+            one.CardiacSynchronizationSequence = Sequence([delay])
+        told = [one.phase for one in dicom.read_header(enhanced(write_dicom, frames)).frames]
+    first, second = told
+    assert (first[3], second[3]) == (0, 40)
+    assert first[:3] == second[:3]
+
+
 def test_pixels_of_all_frames_come_in_order(write_dicom):
     path = enhanced(write_dicom, [frame(n) for n in range(6)])
     assert np.array_equal(dicom.read_pixels(path, dicom.read_header(path)), STACK)
@@ -153,10 +179,28 @@ def test_images_of_other_types_or_frames_of_reference_are_of_another_kind(write_
 
     water, fat = (["DERIVED", "PRIMARY", "DIXON", word] for word in ("WATER", "FAT"))
     assert kind(ImageType=water) != kind(ImageType=fat)
+    assert kind(ImageType=water) == kind(ImageType=["ORIGINAL", "SECONDARY", "DIXON", "WATER"])
     assert kind(EchoNumbers=1) != kind(EchoNumbers=2)
     assert kind(**place, FrameOfReferenceUID="1.2") != kind(**place, FrameOfReferenceUID="1.3")
     assert kind(FrameOfReferenceUID="1.2") == kind(FrameOfReferenceUID="1.3")  # nothing to refer to
     assert "1.2.3" not in str(kind(**place, FrameOfReferenceUID="1.2.3"))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("093015.25", 34215.25), ("093015", 34215), ("09:30:15", 34215), ("", -1), ("0930", -1),
+        ("noon", -1),
+    ],
+)  # fmt: skip
+def test_times_of_day_are_told_in_seconds(write_dicom, text, seconds):
+    path = write_dicom("a", STACK[0], AcquisitionTime="111111", ContentTime="222222")
+    content = path.read_bytes()
+    assert content.count(b"111111") == content.count(b"222222") == 1
+    assert dicom.read_header(path).frames[0].times == (40271, 80542)
+    tags = {"AcquisitionTime": text, "ContentTime": "222222"}
+    path = write_dicom("b", STACK[0], **tags)
+    assert dicom.read_header(path).frames[0].times == (seconds, 80542)
 
 
 def phase(write_dicom, **tags):

@@ -26,6 +26,19 @@ def csa(**values):
     return content
 
 
+def first_csa(n_items=6, **values):
+    """Return a CSA header of version 1: no name, and lengths counted from the number of items."""
+    content = struct.pack("<2L", len(values), 77)
+    for name, texts in values.items():
+        head = (name.encode(), len(texts), b"IS", 6, n_items, 205)
+        content += struct.pack("<64sl4s3l", *head)
+        for text in [*texts, *[""] * (n_items - len(texts))]:
+            told = text.encode() + b"\0" if text else b""
+            content += struct.pack("<4l", len(told) + n_items, n_items, 77, n_items)
+            content += told + bytes(-len(told) % 4)
+    return content
+
+
 def protocol(centres):
     """Return a scan protocol with these slice centres, L P S mm; zeros are left out."""
     lines = ["### ASCCONV BEGIN ###", f"sSliceArray.lSize\t = \t{len(centres)}"]
@@ -63,7 +76,13 @@ PLACE = {"ImagePositionPatient": [-10, -20, 30], "ImageOrientationPatient": [1, 
 
 
 @pytest.mark.parametrize(
-    "told", [{"image_header": csa(NumberOfImagesInMosaic=["5"])}, {"count": 5}], ids=["csa", "tag"]
+    "told",
+    [
+        {"image_header": csa(NumberOfImagesInMosaic=["5"])},
+        {"image_header": first_csa(EchoLinePosition=["32"], NumberOfImagesInMosaic=["5"])},
+        {"count": 5},
+    ],
+    ids=["csa", "first csa", "tag"],
 )
 def test_a_mosaic_is_cut_into_its_slices(tmp_path, told):
     path = mosaic(tmp_path / "a", tiled(SLICES), **told, **PLACE)
@@ -101,9 +120,10 @@ CENTRES = [(5.0, 0, 30.0 + 4 * n) for n in range(5)]
         (["x", "0", "1"], CENTRES[:3], 4),  # not this volume
     ],
 )
-def test_the_slices_run_as_the_protocol_or_the_normal_says(tmp_path, normal, centres, step):
-    series_header = csa(MrPhoenixProtocol=[protocol(centres)]) if centres else None
-    image_header = csa(NumberOfImagesInMosaic=["5"], SliceNormalVector=normal)
+@pytest.mark.parametrize("of", [csa, first_csa], ids=["second", "first"])
+def test_the_slices_run_as_the_protocol_or_the_normal_says(tmp_path, of, normal, centres, step):
+    series_header = of(MrPhoenixProtocol=[protocol(centres)]) if centres else None
+    image_header = of(NumberOfImagesInMosaic=["5"], SliceNormalVector=normal)
     path = mosaic(tmp_path / "a", tiled(SLICES), image_header=image_header,
                   series_header=series_header, **PLACE)  # fmt: skip
     planes = [frame.plane for frame in dicom.read_header(path).frames]

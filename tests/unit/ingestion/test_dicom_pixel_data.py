@@ -212,6 +212,13 @@ def test_a_gray_palette_gives_gray(write_dicom):
         assert np.array_equal(pixels[0], RAMP * 10)
 
 
+def test_only_the_lower_byte_of_a_palette_of_bytes_counts(write_dicom):
+    table = [[0x7F00 + n * 10] * 3 for n in range(16)]
+    header, pixels = read(write_dicom("a", RAMP, **palette(table, bits=8)))
+    assert header.bits == 8
+    assert np.array_equal(pixels[0], RAMP * 10)
+
+
 def test_a_palette_of_bytes_may_be_longer_than_a_byte_counts(write_dicom):
     """pydicom 3.0.2 takes the number of an entry modulo 256 here."""
     table = [[n % 251] * 3 for n in range(600)]

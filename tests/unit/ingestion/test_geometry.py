@@ -96,6 +96,13 @@ def test_a_sheared_stack_is_a_tilt_whose_step_follows_the_positions():
     assert found.tilt == pytest.approx(np.degrees(np.arctan(0.2)))
 
 
+@pytest.mark.parametrize(("sine", "flags"), [(0.0049, ()), (0.0051, ("tilt",))])
+def test_a_stack_may_lean_by_a_third_of_a_degree(sine, flags):
+    lean = np.tan(np.arcsin(sine))
+    planes = [plane(np.eye(3), np.array([0, lean * z, z])) for z in (0.0, 2.0, 4.0)]
+    assert geometry.stack(planes).flags == flags
+
+
 def test_a_gantry_of_15_degrees_leaves_its_shear_in_the_affine():
     tilt = np.radians(15)  # the table moves along z, the planes lean
     turn = rotation(tilt, 0, 0)

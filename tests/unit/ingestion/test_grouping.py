@@ -98,13 +98,13 @@ def test_a_mixed_series_is_split_and_its_parts_share_a_base_key():
         entry("a", (0, 0, 0)), entry("b", (0, 0, 1)), entry("c", (0, 0, 0), CORONAL),
         entry("d", (0, 0, 0), rows=8), entry("e", (0, 0, 0), kind=("MR", "", "", "2")),
         entry("f", (0, 0, 0), ((-2.0, 0, 0), (0, -2.0, 0))), entry("g"),
-        entry("h", (0, 0, 0), channels=3),
+        entry("h", (0, 0, 0), channels=3), entry("i", (0, 0, 2), inverted=True),
     ]  # fmt: skip
     found = gather(files)
     assert sorted(map(order, found)) == [
-        ["a", "b"], ["c"], ["d"], ["e"], ["f"], ["g"], ["h"],
+        ["a", "b"], ["c"], ["d"], ["e"], ["f"], ["g"], ["h"], ["i"],
     ]  # fmt: skip
-    assert len({series.key for series in found}) == 7
+    assert len({series.key for series in found}) == 8
     assert len({series.base_key for series in found}) == 1
 
 

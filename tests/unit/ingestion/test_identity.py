@@ -119,3 +119,11 @@ def test_a_key_that_cannot_be_read_or_written_is_explained(tmp_path: Path):
         identity.load(tmp_path)
     with pytest.raises((ResourceError, UsageError), match="key cannot be"):
         identity.load_or_create(tmp_path / "file" / "site.key")
+
+
+def test_a_key_file_that_is_named_must_be_there(tmp_path, config_home):
+    with pytest.raises(UsageError, match=r"(?s)no such key file.*openssl rand -out .* 32"):
+        identity.key_path(tmp_path / "site.kye")
+    (tmp_path / "site.key").touch()
+    assert identity.key_path(tmp_path / "site.key") == tmp_path / "site.key"
+    assert identity.key_path(None) == config_home / "medssl" / "site.key"

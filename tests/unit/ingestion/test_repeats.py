@@ -17,11 +17,13 @@ NOT_TOLD = -1.0
 AXIAL = ((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0))
 
 
-def piece(name, z, *, thickness=5.0, instance=None, time=NOT_TOLD, acquisition=NOT_TOLD):
+def piece(name, z, *, thickness=5.0, instance=None, clock=(NOT_TOLD, NOT_TOLD), **phase):
+    time, acquisition = (phase.get(name, NOT_TOLD) for name in ("time", "acquisition"))
     frame = Frame(
         plane=Plane((0.0, 0.0, float(z)), *AXIAL),
         phase=(float(time), NOT_TOLD, float(acquisition), NOT_TOLD),
         instance=instance,
+        times=tuple(map(float, clock)),
     )
     header = Header(
         reader="x", rows=4, columns=4, bits=16, frames=(frame,), thickness=thickness, digest=name,
@@ -222,3 +224,66 @@ class TestMissingSlices:
         twice = piece("407", 35, instance=41)
         pieces = [one for one in pieces if names([one]) != {"407"}] + [twice]
         assert flags(pieces) == {"same_position"}
+
+
+class TestTheClock:
+    """Sweeps over the same places, of which only a time of day says which is which."""
+
+    @pytest.mark.parametrize("clock", [(1, -1), (-1, 1), (0, 1), (1, 1)])
+    def test_sweeps_of_one_time_each_are_volumes(self, clock):
+        pieces = [
+            piece(f"{t}{k}", 5 * k, instance=k, clock=[36000 + c * 2.5 * t for c in clock])
+            for t in range(4)
+            for k in range(6)
+        ]
+        assert volumes(pieces) == by_first_letter(pieces)
+        assert flags(pieces) == set()
+
+    def test_a_slice_may_be_lost(self):
+        pieces = [
+            piece(f"{t}{k}", 5 * k, clock=(t, -1))
+            for t in range(3)
+            for k in range(6)
+            if (t, k) not in {(0, 2), (2, 5)}
+        ]
+        assert volumes(pieces) == by_first_letter(pieces)
+
+    def test_a_time_per_slice_tells_nothing(self):
+        pieces = [piece(f"{k}", 5 * k, instance=k, clock=(k, k + 0.5)) for k in range(20)]
+        assert volumes(pieces) == [sorted(names(pieces))]
+        twice = [
+            piece(f"{t}{k}", 5 * k, instance=1, clock=(60 * t + k, 60 * t + k + 0.5))
+            for t in range(2)
+            for k in range(6)
+        ]
+        assert flags(twice) == {"same_position"}  # and no volume of each moment
+
+    def test_a_time_per_place_tells_nothing(self):
+        pieces = [
+            piece(f"{t}{k}", 5 * k, instance=2 * k + t, clock=(k // 4, k))
+            for t in range(2)
+            for k in range(8)
+        ]
+        assert volumes(pieces) == by_first_letter(pieces)
+        assert flags(pieces) == {"repeats_by_instance"}
+
+    def test_shots_of_several_slices_are_no_sweeps(self):
+        pieces = [
+            piece(f"{t}{k}", 5 * k, instance=1, clock=(10 * t + k // 2, -1))
+            for t in range(2)
+            for k in range(8)
+        ]
+        assert flags(pieces) == {"same_position"}
+
+    def test_a_slice_too_many_is_a_rival_at_whatever_time(self):
+        pieces = [piece(f"{k:02d}", 5 * k, instance=k, clock=(9, 9)) for k in range(20)]
+        ((part, told),) = repeats.apart([*pieces, piece("x", 35, instance=50, clock=(99, 99))])
+        assert (len(part), told) == (20, ("same_position",))
+
+    def test_what_the_header_says_of_time_comes_first(self):
+        pieces = [
+            piece(f"{t}{k}", 5 * k, time=t, clock=(k % 2, k % 3))
+            for t in range(2)
+            for k in range(6)
+        ]
+        assert volumes(pieces) == by_first_letter(pieces)

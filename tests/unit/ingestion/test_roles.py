@@ -6,6 +6,7 @@ from medssl.ingestion.roles import Tags
 
 CT, CR, US = (f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("2", "1", "6.1"))
 CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+PHOTO = "1.2.840.10008.5.1.4.1.1.77.1.4"
 
 
 def of(modality="CT", image_type="", sop_class=CT, **more):
@@ -67,6 +68,24 @@ def test_a_plain_image_has_no_role(modality, image_type):
             )
         ),
         ("localizer", {"modality": "PT", "description": "Scout"}),
+        ("localizer", {"modality": "MR", "image_type": "ORIGINAL/PRIMARY/PILOT"}),
+        ("localizer", {"modality": "MR", "image_type": "ORIGINAL/PRIMARY/M_SE/SURVEY"}),
+        *(
+            ("localizer", {"modality": "MR", key: name})
+            for key in ("description", "protocol")
+            for name in (
+                "PILOT",
+                "1_TriPilot",
+                "Pilot ax/cor/sag",
+                "3-plane",
+                "3plane T2 SSFSE",
+                "3 Plane FIESTA",
+                "localizer_BH",
+                "Knee scout",
+                "LOC",
+                "Survey 2",
+            )
+        ),
         *(
             ("localizer", {"image_type": "ORIGINAL/PRIMARY/AXIAL", "description": name})
             for name in (
@@ -102,6 +121,9 @@ def test_a_plain_image_has_no_role(modality, image_type):
         ("secondary_capture", {"sop_class": f"{CAPTURE}.4", "modality": None}),
         ("burned_in", {"sop_class": CR, "modality": "CR", "burned_in": "yes"}),
         ("burned_in", {"sop_class": CAPTURE, "modality": "MR"}),
+        ("other_class", {"sop_class": PHOTO, "modality": "other"}),
+        ("other_class", {"sop_class": "1.3.46.670589.11.0.0.12.1", "modality": "MR"}),  # Philips
+        ("other_class", {"sop_class": f"{CT}.999"}),
     ],
 )
 def test_each_role_has_its_signs(role, tags):
@@ -118,6 +140,16 @@ def test_each_role_has_its_signs(role, tags):
         ("localizer", {"description": ""}),
         ("localizer", {"modality": "MR", "description": "velocity block, collocated"}),
         ("localizer", {"modality": "MR", "description": "T1 localization"}),
+        ("localizer", {"modality": "MR", "description": "T1 MPRAGE pilot"}),
+        ("localizer", {"modality": "MR", "protocol": "fMRI_pilot"}),
+        ("localizer", {"modality": "MR", "protocol": "WHOLE SPINE SURVEY"}),  # an examination
+        ("localizer", {"modality": "MR", "protocol": "BRAIN FALL AND LOC"}),
+        ("localizer", {"modality": "MR", "description": "13-plane", "protocol": "copilot"}),
+        ("localizer", {"modality": "CT", "protocol": "Scout"}),
+        ("other_class", {}),
+        ("other_class", {"sop_class": ""}),  # judged by all else
+        ("other_class", {"sop_class": CAPTURE}),  # has a rule of its own
+        ("other_class", {"sop_class": f"{CAPTURE}.4"}),
         ("dose_report", {"description": "low dose chest", "has_plane": True}),
         ("dose_report", {"modality": "MR", "description": "Dose Report"}),
         ("screen_capture", {"description": "SnapShot Segment 75%"}),
@@ -150,7 +182,7 @@ def test_a_suspicion_is_no_role(is_risk, tags):
 
 def test_the_code_is_that_of_the_role_that_says_most():
     every = ("reformat", "localizer", "burned_in", "secondary_capture", "screen_capture",
-             "dose_report")  # fmt: skip
+             "dose_report", "other_class")  # fmt: skip
     codes = []
     wanted: list[str] = []
     for _ in every:
@@ -159,7 +191,7 @@ def test_the_code_is_that_of_the_role_that_says_most():
         wanted.append(code.removeprefix("SKIPPED_").lower())
     assert codes == [
         Code.SKIPPED_DOSE_REPORT, Code.SKIPPED_SCREEN_CAPTURE, Code.SKIPPED_SECONDARY_CAPTURE,
-        Code.BURNED_IN, Code.SKIPPED_LOCALIZER, Code.SKIPPED_REFORMAT,
+        Code.SKIPPED_OTHER_CLASS, Code.BURNED_IN, Code.SKIPPED_LOCALIZER, Code.SKIPPED_REFORMAT,
     ]  # fmt: skip
     assert roles.rejection(every, every) is None
     assert roles.rejection((), ()) is None

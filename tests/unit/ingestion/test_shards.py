@@ -1,3 +1,5 @@
+import weakref
+
 import numpy as np
 import pytest
 
@@ -15,27 +17,32 @@ def series(count, value, shape=(4, 4), dtype=np.uint8) -> Decoded:
 
 
 def pack(folder, given, replaced=None):
-    """Owner, series and place of everything, shard by shard."""
+    """Owner, place and count of everything, shard by shard."""
     replaced = [] if replaced is None else replaced
-    return [one for shard in shards.pack(folder, given, replaced.append) for one in shard]
+    found = [one for shard in shards.pack(folder, given, replaced.append) for one in shard]
+    return [(one.owner, one.place, one.count) for one in found]
 
 
 def test_series_lie_side_by_side_and_are_never_cut(tmp_path, monkeypatch):
     monkeypatch.setattr(pixels, "SHARD_BYTES", 5 * 16)
     given = [series(n, k) for k, n in enumerate([2, 3, 1, 9, 4])]
     packed = pack(tmp_path, enumerate(given))
-    assert [place for _, _, place in packed] == [
-        Place(0, 0), Place(0, 2), Place(1, 0), Place(2, 0), Place(3, 0),
-    ]  # fmt: skip
-    for owner, one, place in packed:
+    assert packed == [
+        (0, Place(0, 0), 2),
+        (1, Place(0, 2), 3),
+        (2, Place(1, 0), 1),
+        (3, Place(2, 0), 9),
+        (4, Place(3, 0), 4),
+    ]
+    for owner, place, count in packed:
         store = pixels.read(tmp_path, place.shard)
-        assert (store[place.row : place.row + len(one.pixels)] == owner).all()
+        assert (store[place.row : place.row + count] == owner).all()
 
 
 @pytest.mark.parametrize("other", [{"shape": (4, 5)}, {"dtype": np.uint16}])
 def test_another_shape_or_dtype_opens_another_shard(tmp_path, other):
     given = [series(1, 1), series(1, 2, **other), series(1, 3, **other)]
-    places = [place for _, _, place in pack(tmp_path, enumerate(given))]
+    places = [place for _, place, _ in pack(tmp_path, enumerate(given))]
     assert places == [Place(0, 0), Place(1, 0), Place(1, 1)]
 
 
@@ -52,16 +59,16 @@ def test_what_lies_in_its_place_already_is_not_written_again(tmp_path):
         (
             owner,
             Known(
-                pixels=pixels.read(tmp_path, 0)[place.row : place.row + len(one.pixels)],
+                pixels=pixels.read(tmp_path, 0)[place.row : place.row + count],
                 outcome=NOTHING,
                 folder=tmp_path,
                 place=place,
             ),
         )
-        for owner, one, place in first
+        for owner, place, count in first
     ]
     replaced = []
-    assert [place for *_, place in pack(tmp_path, known, replaced)] == [Place(0, 0), Place(0, 2)]
+    assert pack(tmp_path, known, replaced) == first
     assert replaced == []
     assert path.stat().st_ino == before.st_ino
     (tmp_path / "other").mkdir()
@@ -71,3 +78,33 @@ def test_what_lies_in_its_place_already_is_not_written_again(tmp_path):
     assert replaced == [0]
     assert path.stat().st_ino != before.st_ino
     assert pixels.read(tmp_path, 0)[:, 0, 0, 0].tolist() == [2, 1, 1]
+
+
+def test_a_series_that_is_written_is_not_kept(tmp_path):
+    made = []
+
+    def given():
+        for n in range(4):
+            one = series(1, n)
+            made.append(weakref.ref(one.pixels))
+            yield n, one
+            del one
+
+    pack(tmp_path, given())
+    assert [one() for one in made] == [None] * 4
+
+
+def test_a_shard_that_is_not_finished_leaves_the_old_one_and_what_is_known_of_it(tmp_path):
+    pack(tmp_path, [("a", series(2, 1))])
+    before = pixels.shard_path(tmp_path, 0).read_bytes()
+    replaced = []
+
+    def given():
+        yield "b", series(1, 7)
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        pack(tmp_path, given(), replaced)
+    assert replaced == []
+    assert pixels.shard_path(tmp_path, 0).read_bytes() == before
+    assert len(list((tmp_path / "pixels").iterdir())) == 1

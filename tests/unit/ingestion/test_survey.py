@@ -27,7 +27,8 @@ def picture(path: Path) -> Path:
 def look(*sources: Path, **more):
     settings = IngestSettings(sources=sources, **more)
     reporter = Recording()
-    return survey.look(survey.find(settings), settings, KEY, reporter, Workers(1)), reporter
+    with Workers(1) as pool:
+        return survey.look(survey.find(settings), settings, KEY, reporter, pool), reporter
 
 
 def rows_of(found) -> dict[str, dict]:
@@ -44,7 +45,7 @@ def test_every_source_has_its_own_table(tmp_path):
     }  # fmt: skip
     assert found.joined.targets == ("label",)
     assert found.joined.settings.labels is None
-    assert len([note for note in reporter.notes if "matched 1 of 1 files" in note]) == 2
+    assert len([note for note in reporter.notes if "matched 1 of 1 file by" in note]) == 2
 
 
 def test_a_table_nobody_asked_for_may_name_other_files(tmp_path):
@@ -75,10 +76,11 @@ def test_rows_that_name_no_file_are_listed_and_many_of_them_are_a_warning(
 ):
     for number in range(10):
         picture(tmp_path / "in" / f"{number}.png")
-    names = [*(f"in/{n}.png" for n in range(1, 10)), *(f"gone {n}" for n in range(n_left))]
-    (tmp_path / "labels.csv").write_text("image,label\n" + "".join(f"{n},1\n" for n in names))
+    keys = [*(f"in/{n}.png" for n in range(1, 10)), *(f"gone {n}" for n in range(n_left))]
+    (tmp_path / "labels.csv").write_text("image,label\n" + "".join(f"{n},1\n" for n in keys))
     found, reporter = look(tmp_path)
-    told = f"labels: {n_left} of {9 + n_left} rows of labels.csv name no readable file"
+    names = "names" if n_left == 1 else "name"
+    told = f"labels: {n_left} of {9 + n_left} rows of labels.csv {names} no readable file"
     assert (told in reporter.notes) is not is_many
     assert any(text.startswith(f"{told}; is 'image' the right") for text in reporter.warnings) is (
         is_many
@@ -108,9 +110,9 @@ def test_what_auto_means_is_told(write_dicom, tmp_path):
     picture(tmp_path / "b.png")
     _, reporter = look(tmp_path)
     assert [note for note in reporter.notes if " auto: " in note] == [
-        "patient auto: none of 1 files, tag of 1 files",
-        "site auto: institution of 1 files, none of 1 files",
-        "series auto: UID of 1 files, each file alone of 1 files",
+        "patient auto: none of 1 file, tag of 1 file",
+        "site auto: institution of 1 file, none of 1 file",
+        "series auto: UID of 1 file, each file alone of 1 file",
     ]
     _, reporter = look(tmp_path, patient="parent", site="parent", series="parent")
     assert not any(" auto: " in note for note in reporter.notes)
@@ -122,7 +124,9 @@ def test_copies_with_other_labels_are_told(write_dicom, tmp_path):
     (tmp_path / "labels.csv").write_text("image,label\nin/a,1\nin/b,0\n")
     found, reporter = look(tmp_path)
     assert len(found.series[0].slices) == 1
-    assert any(text.startswith("labels: 1 labels of duplicate") for text in reporter.warnings)
+    assert any(
+        text.startswith("labels: 1 label of duplicate files differs") for text in reporter.warnings
+    )
 
 
 def test_equal_ids_at_two_sites_are_told_unless_the_scope_is_the_site(write_dicom, tmp_path):
@@ -137,7 +141,7 @@ def test_equal_ids_at_two_sites_are_told_unless_the_scope_is_the_site(write_dico
         )
     found, reporter = look(tmp_path)
     assert len({entry.patient_key for entry in found.entries}) == 1
-    assert any(re.match("patients: 1 patient ids occur", text) for text in reporter.warnings)
+    assert any(re.match("patients: 1 patient id occurs", text) for text in reporter.warnings)
     found, reporter = look(tmp_path, patient_scope="site")
     assert len({entry.patient_key for entry in found.entries}) == 2
     assert reporter.warnings == []
@@ -156,3 +160,35 @@ def test_rejects_name_the_step(write_dicom, tmp_path):
     }  # fmt: skip
     assert rejects["P1"].patient_key == KEY.patient("P1")
     assert found.series == []
+
+
+def test_of_several_tables_the_wrong_one_is_named(tmp_path):
+    for name, column in (("a", "grade"), ("b", "label")):
+        picture(tmp_path / name / f"{name}.png")
+        (tmp_path / name / "labels.csv").write_text(f"image,{column}\n{name}.png,1\n")
+    with pytest.raises(DataError, match=r"^labels.csv of source 2: no column 'grade'"):
+        look(tmp_path / "a", tmp_path / "b", label=("grade",))
+    with pytest.raises(DataError, match=r"^labels.csv: no column 'grade'"):
+        look(tmp_path / "b", label=("grade",))
+
+
+@pytest.mark.parametrize(("cell", "is_told"), [("", True), ("1", False)])
+def test_a_column_that_labels_nothing_is_warned_of(tmp_path, cell, is_told):
+    picture(tmp_path / "a.png")
+    (tmp_path / "labels.csv").write_text(f"image,label\na.png,{cell}\ngone.png,1\n")
+    _, reporter = look(tmp_path)
+    told = any(
+        "column 'label' of labels.csv gives no image a label" in w for w in reporter.warnings
+    )
+    assert told is is_told
+
+
+def test_a_pattern_for_a_folder_holds_at_the_top_too(tmp_path):
+    for name in ("masks/a.png", "deep/masks/a.png", "masks2/a.png", "a.png"):
+        picture(tmp_path / name)
+    settings = IngestSettings(sources=(tmp_path,), exclude=("*/masks/*",))
+    left = {file.relative for file in survey.find(settings) if file.code is not None}
+    assert left == {"masks/a.png", "deep/masks/a.png"}
+    settings = IngestSettings(sources=(tmp_path,), exclude=("masks/*",))
+    left = {file.relative for file in survey.find(settings) if file.code is not None}
+    assert left == {"masks/a.png"}

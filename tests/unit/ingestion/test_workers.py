@@ -6,6 +6,8 @@ import sys
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medssl.foundation.errors import ResourceError
 from medssl.ingestion import workers
@@ -72,12 +74,61 @@ def test_results_come_in_order(n_workers):
     assert run(root, numbers, workers=n_workers, chunk=7) == [math.sqrt(n) for n in numbers]
 
 
-@pytest.mark.parametrize("end", ["kill", "abort", "hang"])
-@pytest.mark.parametrize("chunk", [1, 3])
-def test_exactly_the_item_is_lost_that_ends_its_process(end, chunk):
-    items = [["a"], ["b", "c"], ["d", end], ["e"], ["f"], ["g"]]
-    code = Code.TIMED_OUT if end == "hang" else Code.WORKER_DIED
-    assert run(act, items, chunk=chunk) == [1, 2, Lost(1, code), 1, 1, 1]
+@pytest.mark.parametrize(
+    ("end", "at", "chunk", "n_workers"),
+    [
+        ("kill", {4, 5, 15}, 1, 1),
+        ("kill", {4, 5, 15}, 3, 1),
+        ("kill", {4, 5, 15}, 3, 2),
+        ("kill", {0, 29}, 1, 2),
+        ("abort", {14}, 3, 2),
+        ("hang", {4}, 3, 2),
+        ("hang", {15}, 1, 1),
+    ],
+)
+def test_exactly_the_items_are_lost_that_end_their_process(end, at, chunk, n_workers):
+    items = [["a", end] if number in at else ["a"] * number for number in range(30)]
+    lost = Lost(1, Code.TIMED_OUT if end == "hang" else Code.WORKER_DIED)
+    found = run(act, items, workers=n_workers, chunk=chunk)
+    assert found == [lost if number in at else number for number in range(30)]
+
+
+def test_what_a_process_had_done_before_it_died_is_not_lost_with_it():
+    items = [["a"] * number for number in range(6)] + [["b", "kill"]] + [["c"]] * 40
+    results = []
+    with Workers(1, SHORT) as pool:
+        for result in pool.run(act, items, Work(chunk=2)):
+            if len(results) < 8:
+                time.sleep(0.02)  # the process is ahead of who reads its results
+            results.append(result)
+    assert results == [0, 1, 2, 3, 4, 5, Lost(1, Code.WORKER_DIED), *[1] * 40]
+
+
+def test_a_process_has_its_next_items_before_it_has_done_the_first(tmp_path):
+    """Its parent is held up, and it is not."""
+    paths = [tmp_path / str(number) for number in range(20)]
+    with Workers(1) as pool:
+        for number, _ in enumerate(pool.run(touch, paths, Work(chunk=1))):
+            if not number:
+                deadline = time.monotonic() + 10
+                while not paths[1].exists() and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                assert paths[1].exists()
+
+
+def touch(path, at):
+    at(0)
+    path.touch()
+
+
+@given(st.integers(0, 300), st.integers(1, 40), st.integers(1, 8))
+def test_chunks_hold_every_item_once_and_get_smaller(n_items, most, n_workers):
+    chunks = [chunk.items for chunk in workers._cut(range(n_items), most, n_workers)]
+    assert [item for chunk in chunks for item in chunk] == list(range(n_items))
+    sizes = [len(chunk) for chunk in chunks]
+    assert sizes == sorted(sizes, reverse=True)
+    assert max(sizes, default=1) <= most
+    assert sizes[-n_workers:] == [1] * min(n_workers, n_items)
 
 
 def test_an_item_is_done_without_its_parts_that_end_processes():
@@ -135,6 +186,7 @@ from functools import partial
 from pathlib import Path
 print("once")
 with Workers(2) as pool:
+    pool.get_ready()
     print([str(code) for code in pool.run(partial(decoding.header, PLAIN), [Path("text")], Work())])
 """
 
@@ -150,7 +202,7 @@ def test_a_script_needs_no_guard_and_runs_once(tmp_path):
 
 
 def test_workers_that_cannot_start_are_told(monkeypatch):
-    monkeypatch.setattr(workers, "_serve", math.sqrt)  # fails with these arguments
+    monkeypatch.setattr(workers.serving, "serve", math.sqrt)  # fails with these arguments
     with pytest.raises(ResourceError, match="the worker processes cannot start"):
         run(root, [1.0])
 

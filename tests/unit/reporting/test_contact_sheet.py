@@ -38,7 +38,7 @@ def opened(thumbnail):
 def write(tmp_path):
     def store(stored, **row):
         """An archive of one image, and its row."""
-        pixels.write(tmp_path, 0, stored[None], 1)
+        pixels.write(tmp_path, 0, stored[None])
         _, height, width = stored.shape
         full = rows(1)[0] | {"rows": height, "columns": width, "modality": None, "site": None} | row
         return tmp_path, full
@@ -109,16 +109,32 @@ def test_colour_is_shown_as_colour(write):
     assert opened(thumbnail).getpixel((4, 4)) == (200, 0, 0)
 
 
-def test_a_picture_has_the_proportions_of_the_patient_and_is_never_enlarged(write):
+def test_a_picture_has_the_proportions_of_the_patient(write):
     folder, row = write(np.zeros((1, 400, 200), dtype=np.uint8), spacing=[0.5, 2.0, 5.0])
     (thumbnail,) = contact_sheet.draw(folder, tables.build([row], IMAGES))
     assert opened(thumbnail).size == (contact_sheet.SIDE, contact_sheet.SIDE // 2)
     assert (thumbnail.size, thumbnail.spacing) == ("400 × 200 px", "0.5 × 2 × 5")
 
-    folder, row = write(np.zeros((1, 30, 60), dtype=np.uint8))
+    folder, row = write(np.zeros((1, 50, 100), dtype=np.uint8))
     (thumbnail,) = contact_sheet.draw(folder, tables.build([row], IMAGES))
-    assert opened(thumbnail).size == (60, 30)
+    assert opened(thumbnail).size == (100, 50)
     assert thumbnail.spacing == ""
+
+
+def test_a_speck_is_enlarged_pixel_by_pixel(write):
+    stored = np.random.default_rng(0).integers(0, 256, (1, 8, 16)).astype(np.uint8)
+    folder, row = write(stored)
+    (thumbnail,) = contact_sheet.draw(folder, tables.build([row], IMAGES))
+    assert np.array_equal(np.asarray(opened(thumbnail)), np.kron(stored[0], np.ones((10, 10))))
+
+
+def test_a_strip_can_be_seen(write):
+    stored = np.repeat(np.arange(4, dtype=np.uint8)[None, None] * 60, 300, axis=1)
+    folder, row = write(stored)
+    (thumbnail,) = contact_sheet.draw(folder, tables.build([row], IMAGES))
+    shown = np.asarray(opened(thumbnail))
+    assert shown.shape == (contact_sheet.SIDE, contact_sheet.THINNEST)
+    assert np.unique(shown).tolist() == [0, 60, 120, 180]
 
 
 @pytest.mark.parametrize(
@@ -147,4 +163,4 @@ def test_a_real_archive_has_a_sheet(tiny_archive):
     assert len(sheet) == 12
     assert Counter(one.modality for one in sheet) == {"DX": 8, "CT": 4}
     assert {one.slices for one in sheet} == {2}
-    assert {opened(one).size for one in sheet} == {(48, 48), (40, 48)}
+    assert {opened(one).size for one in sheet} == {(3 * 48, 3 * 48), (3 * 40, 3 * 48)}

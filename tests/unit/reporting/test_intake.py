@@ -225,7 +225,7 @@ def boxes_of(svg):
 def test_the_flow_stands_in_its_frame_and_no_box_covers_another(record):
     root, boxes = boxes_of(flow.draw(record["flow"]))
     _, _, width, height = map(float, root.get("viewBox").split())
-    assert len(boxes) == 5 + 4
+    assert len(boxes) == 6 + 5
     for x, y, w, h in boxes:
         assert x > 0
         assert y > 0
@@ -306,3 +306,12 @@ def test_many_reasons_are_summed_up_in_the_figure_but_not_in_its_words():
     ]  # fmt: skip
     assert "R4" not in shown
     assert "R1 1)." in flow.words([found, kept])
+
+
+def test_only_a_figure_that_fills_a_page_is_called_tall(record):
+    """On paper a short one stands beside other things."""
+    short = compose(rejected=False)["flow"]
+    for steps, is_tall in ((short, False), (record["flow"], True)):
+        root, _ = boxes_of(flow.draw(steps))
+        assert (float(root.get("viewBox").split()[3]) > flow.TALL) is is_tall
+        assert root.get("class").split() == ["flow", "tall"][: 1 + is_tall]
