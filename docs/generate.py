@@ -109,7 +109,8 @@ def quarantine_page() -> str:
             "that table. The codes are stable. `report.html` of the archive counts them, step by "
             "step.\n",
             "`quarantine.parquet` names no path. The same `file_id` stands beside the path in "
-            "`private/paths.parquet`, which stays on the machine.\n",
+            "`private/paths.parquet`, which stays on the machine; `medssl info ARCHIVE "
+            "--quarantined CODE` lists the paths there.\n",
             "## Not images\n",
             "Leaving them out loses nothing. They do not count as rejects.\n",
             *code_table(NO_IMAGES),

@@ -1,7 +1,7 @@
 """`finetune.json`: how the models of a finetune run were made and how to feed them."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class FinetuneInfo:
     n_patients: int
     group: str
     synthetic: bool  # the archive holds phantoms only
+    merged: Mapping[str, int] = field(default_factory=dict)  # ids that a list of aliases says are
+    # one patient with another, and the patients they came to; empty: no list was given
     notes: tuple[str, ...] = ()
 
 

@@ -1,6 +1,7 @@
 """`medssl finetune`."""
 
 import shlex
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,6 +25,10 @@ def finetune(  # noqa: PLR0913 - one parameter per option
     repeats: Annotated[int | None, typer.Option(min=1, help="How often to split anew.")] = None,
     group: Annotated[
         str | None, typer.Option(help="patient, or none: every image is its own patient.")
+    ] = None,
+    aliases: Annotated[
+        Path | None,
+        typer.Option(help="Reduce run or probable_alias.csv: count ids of one patient as one."),
     ] = None,
     preset: Annotated[str | None, typer.Option(help="A named set of settings: bpd2025.")] = None,
     epochs: Annotated[
@@ -56,7 +61,7 @@ def finetune(  # noqa: PLR0913 - one parameter per option
     flags = {
         "archive": archive, "init_from": init_from, "target": target, "positive": positive,
         "schedule": schedule, "encoder": encoder, "folds": folds, "repeats": repeats,
-        "group": group, "epochs": epochs, "probe_epochs": probe_epochs,
+        "group": group, "aliases": aliases, "epochs": epochs, "probe_epochs": probe_epochs,
         "cutmix.probability": cutmix, "batch_size": batch_size, "image_size": image_size,
         "precision": precision, "allow_partial": allow_partial, "seed": seed, "smoke": smoke,
     }  # fmt: skip

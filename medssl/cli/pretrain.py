@@ -2,13 +2,16 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medssl import methods
 from medssl.cli import console, options
 from medssl.models import encoders
+
+if TYPE_CHECKING:
+    from medssl.stages.pretrain import PretrainResult
 
 
 def pretrain(  # noqa: PLR0913 - one parameter per option
@@ -26,6 +29,10 @@ def pretrain(  # noqa: PLR0913 - one parameter per option
         bool | None, typer.Option("--allow-partial", help="Accept weights that do not fill it.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the images.")] = None,
+    budget_mode: Annotated[
+        str | None,
+        typer.Option(help="epochs, or updates: as many steps for a selection as for all images."),
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, help="Images per step.")] = None,
     image_size: Annotated[int | None, typer.Option(min=16, help="Side of a view, px.")] = None,
     validation: Annotated[
@@ -48,8 +55,8 @@ def pretrain(  # noqa: PLR0913 - one parameter per option
     flags = {
         "archive": archive, "selection": selection, "method": method, "encoder": encoder,
         "init_from": init_from, "allow_partial": allow_partial, "epochs": epochs,
-        "batch_size": batch_size, "image_size": image_size, "validation": validation,
-        "precision": precision, "seed": seed, "smoke": smoke,
+        "budget_mode": budget_mode, "batch_size": batch_size, "image_size": image_size,
+        "validation": validation, "precision": precision, "seed": seed, "smoke": smoke,
     }  # fmt: skip
     settings = options.settings(PretrainSettings, "pretrain", flags, files=config, sets=sets)
     from medssl.stages import pretrain as stage  # torch loads here: --help stays fast
@@ -65,7 +72,7 @@ def pretrain(  # noqa: PLR0913 - one parameter per option
     measured = (f"{name} {v:.3g}{before.get(name, '')}" for name, v in result.measured.items())
     rows = [
         ("trained", f"{result.method} on {result.encoder}, {result.n_images} images"),
-        ("length", f"{result.epochs} epochs, {result.steps} steps"),
+        ("length", _length(result)),
         ("losses", "  ".join(f"{name} {value:.4g}" for name, value in result.losses.items())),
         ("measured", "  ".join(measured)),
         ("progress", result.progress),
@@ -73,3 +80,10 @@ def pretrain(  # noqa: PLR0913 - one parameter per option
     ]
     following = ["medssl", "finetune", str(settings.archive), "--init-from", str(folder)]
     console.show("pretrain", result, rows, as_json=as_json, next_command=shlex.join(following))
+
+
+def _length(result: "PretrainResult") -> str:
+    length = f"{result.epochs} epochs, {result.steps} steps"
+    if result.passes != result.epochs:
+        length += f", {result.passes:.3g} passes over the images"
+    return length

@@ -1,32 +1,82 @@
 """`medssl reduce`."""
 
 import shlex
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medssl import reduction
 from medssl.cli import console, options
 
+if TYPE_CHECKING:
+    from medssl.config.reduce import ReduceSettings
+    from medssl.stages.reduce import ReduceResult
+
 
 def reduce(  # noqa: PLR0913 - one parameter per option
     archive: options.Archive = None,
     out: options.RunOut = None,
-    by: Annotated[str | None, typer.Option(help=options.choices(reduction))] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help=f"{options.choices(reduction)} Several, as in exact,dhash: any of them."),
+    ] = None,
     within: Annotated[
         str | None, typer.Option(help="auto, series, patient, site or archive.")
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Similarity from which one image stands for another.")
+        str | None,
+        typer.Option(help="Similarity from which one image stands for another; T or T,T."),
     ] = None,
     keep: Annotated[float | None, typer.Option(help="Keep at most this share.")] = None,
     budget: Annotated[int | None, typer.Option(help="Keep at most this many images.")] = None,
+    select: Annotated[
+        str | None,
+        typer.Option(help="leader, or k_center or balanced_kmeans for a diverse budget."),
+    ] = None,
+    encoder: Annotated[
+        Path | None, typer.Option(help="Pretrain run that `embedding` sees with; else pixels.")
+    ] = None,
+    min_per_patient: Annotated[
+        int | None, typer.Option(help="Keep at least this many images of each patient.")
+    ] = None,
+    min_per_series: Annotated[
+        int | None, typer.Option(help="Keep at least this many images of each series.")
+    ] = None,
+    max_per_patient: Annotated[
+        int | None, typer.Option(help="Keep at most this many images of each patient.")
+    ] = None,
+    protect: Annotated[
+        str | None,
+        typer.Option(help="Keep in any case: auto, none, labelled, or as in \"modality == 'MR'\"."),
+    ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(help="Archive to be evaluated on: leave out its patients and images."),
+    ] = None,
+    strict: Annotated[
+        bool | None, typer.Option("--strict/--no-strict", help="Stop if --against finds any.")
+    ] = None,
+    aliases: Annotated[
+        bool | None,
+        typer.Option("--aliases/--no-aliases", help="Look for patients under two ids."),
+    ] = None,
     controls: Annotated[
         int | None, typer.Option(help="Random selections of the same size to write beside it.")
+    ] = None,
+    thumbnails: Annotated[
+        bool | None, typer.Option("--thumbnails/--no-thumbnails", help="Show images in the report.")
     ] = None,
     preset: Annotated[str | None, typer.Option(help="A named set of settings: hash6.")] = None,
     config: options.ConfigFiles = None,
     sets: options.Sets = None,
+    device: options.Device = "auto",
+    memory_budget: Annotated[
+        float, typer.Option(min=0.01, help="GiB that comparing images may need.")
+    ] = 0.25,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads that read images; one per core.")
+    ] = None,
     resume: options.Resume = False,
     dry_run: options.DryRun = False,
     smoke: options.Smoke = None,
@@ -38,7 +88,11 @@ def reduce(  # noqa: PLR0913 - one parameter per option
 
     flags = {
         "archive": archive, "by": by, "within": within, "threshold": threshold, "keep": keep,
-        "budget": budget, "controls": controls, "smoke": smoke,
+        "budget": budget, "select": select, "encoder": encoder,
+        "min_per_patient": min_per_patient, "min_per_series": min_per_series,
+        "max_per_patient": max_per_patient, "protect": protect,
+        "against": tuple(against) if against else None, "strict": strict, "aliases": aliases,
+        "controls": controls, "thumbnails": thumbnails, "smoke": smoke,
     }  # fmt: skip
     settings = options.settings(
         ReduceSettings, "reduce", flags, files=config, sets=sets, preset=preset
@@ -48,19 +102,40 @@ def reduce(  # noqa: PLR0913 - one parameter per option
         planned = stage.plan(settings)
         console.plan("reduce", planned, stage.cost(settings), folder, as_json=as_json)
         return
-    result = stage.run(settings, folder, console.RichReporter(), resume=resume)
-    how = f"{result.by}, as many as in {settings.match}"
-    if result.threshold is not None:
-        how = f"{result.by} >= {result.threshold:g}"
-    rows: list[tuple[str, object]] = [
-        ("kept", f"{result.n_kept} of {result.n_images} images"),
-        ("by", f"{how} within {result.within} ({result.n_scopes})"),
-        ("selection", result.folder),
-    ]
-    if result.controls:
-        told = f"{len(result.controls)} random selections of the same size"
-        rows.append(("controls", f"{told}, in {folder / 'controls'}"))
+    means = stage.Means(device=device, memory=int(memory_budget * 2**30), threads=workers)
+    result = stage.run(settings, folder, console.RichReporter(), means=means, resume=resume)
     following = shlex.join(
         ["medssl", "pretrain", str(settings.archive), "--selection", str(folder)]
     )
+    rows = _rows(settings, result)
     console.show("reduce", result, rows, as_json=as_json, next_command=following)
+
+
+def _rows(settings: "ReduceSettings", result: "ReduceResult") -> list[tuple[str, object]]:
+    """Return what the console says of a selection."""
+    rows: list[tuple[str, object]] = [
+        ("kept", f"{result.n_kept} of {result.n_images} images"),
+        ("by", f"{_how(settings, result)} within {result.within} ({result.n_scopes})"),
+    ]
+    if result.n_protected:
+        rows.append(("protected", f"{result.n_protected} images"))
+    if settings.against:
+        rows.append(("left out", f"{result.n_left_out} images that --against holds: leaks.parquet"))
+    if result.n_aliases:
+        rows.append(("look at", f"probable_alias.csv: {result.n_aliases} pairs of patients"))
+    rows += [("selection", result.folder), ("report", result.report)]
+    if result.controls:
+        told = f"{len(result.controls)} random selections of the same size"
+        rows.append(("controls", f"{told}, in {result.folder / 'controls'}"))
+    return rows
+
+
+def _how(settings: "ReduceSettings", result: "ReduceResult") -> str:
+    if settings.match is not None:
+        return f"{','.join(result.by)}, as many as in {settings.match}"
+    links = [
+        name if tau is None else f"{name} >= {tau:g}"
+        for name, tau in zip(result.by, result.thresholds, strict=True)
+    ]
+    how = " or ".join(links)
+    return how if result.select == "leader" else f"{how}, {result.select}"

@@ -1,9 +1,9 @@
 """Settings of `medssl finetune`."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from medssl.config.settings import Settings
 from medssl.config.training import (
@@ -18,6 +18,7 @@ from medssl.config.training import (
     Side,
     Views,
 )
+from medssl.foundation.errors import UsageError
 
 FINETUNE_VIEWS = Views(
     scale=(0.8, 1.0),
@@ -56,6 +57,8 @@ class FinetuneSettings(Settings):
     target: str = "auto"  # label column; auto: the only one there is
     positive: str | None = None  # None: 1 or true, else the last class in sort order
     group: Literal["patient", "none"] = "patient"  # none: every image is its own patient
+    aliases: Path | None = None  # a reduce run or its probable_alias.csv, looked at by a person:
+    # ids of one patient count as one
     schedule: str = "full"
     schedule_options: dict[str, Any] = {}
     encoder: str = "auto"
@@ -76,6 +79,16 @@ class FinetuneSettings(Settings):
     intensity: Intensity | Auto = "auto"
     views: Views = FINETUNE_VIEWS
     smoke: bool = False  # two steps, two folds and 16 patients, to try the whole path
+
+    @model_validator(mode="after")
+    def _aliases_of_patients(self) -> Self:
+        if self.aliases is not None and self.group == "none":
+            raise UsageError(
+                "no patients to merge where every image is its own patient",
+                where="aliases",
+                fix="leave out --aliases, or --group none",
+            )
+        return self
 
 
 def resolve(

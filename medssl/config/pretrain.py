@@ -40,7 +40,9 @@ class PretrainSettings(Settings):
     method_options: dict[str, Any] = {}
     encoder: str = "auto"
     encoder_options: dict[str, Any] = {}
-    epochs: AtLeast1 | Auto = "auto"
+    epochs: AtLeast1 | Auto = "auto"  # passes over the images; but see budget_mode
+    budget_mode: Literal["epochs", "updates"] = "epochs"  # updates: an epoch of a selection has as
+    # many steps as one of all images, so that selections of any size are trained equally long
     batch_size: AtLeast2 | Auto = "auto"  # images per optimiser step
     image_size: Side | Auto = "auto"  # px, side of a view
     precision: Precision = "auto"
@@ -72,30 +74,44 @@ def resolve_validation(
     return settings.model_copy(update={"validation": share}), [reason]
 
 
+def steps_per_epoch(settings: PretrainSettings, *, n_images: int, n_whole: int) -> int:
+    """Return how many optimiser steps count as an epoch.
+
+    Args:
+        settings: With the batch size resolved.
+        n_images: Images to pretrain on.
+        n_whole: The same without a selection.
+    """
+    n = n_whole if settings.budget_mode == "updates" else n_images
+    return max(1, n // int(settings.batch_size))
+
+
 def resolve(
-    settings: PretrainSettings, *, n_images: int, side: int, gpu: bool
+    settings: PretrainSettings, *, n_images: int, n_whole: int, side: int, gpu: bool
 ) -> tuple[PretrainSettings, list[str]]:
     """Return the settings with every other `auto` replaced, and a reason for each.
 
     Args:
         settings: As the user gave them, but for `resolve_validation`.
         n_images: Images to pretrain on.
+        n_whole: The same without a selection; they decide where the updates are to be as many.
         side: Longest side of the stored images, px.
         gpu: Whether a GPU will be used.
     """
     where = "on a GPU" if gpu else "on a CPU"
-    batch = min(256 if gpu else 64, max(2, n_images // 4))
+    n = n_whole if settings.budget_mode == "updates" else n_images
+    batch = min(256 if gpu else 64, max(2, n // 4))
     if settings.batch_size != "auto":
-        batch = min(settings.batch_size, n_images)
-    steps = max(1, n_images // batch)  # per epoch
+        batch = min(settings.batch_size, n)
+    steps = max(1, n // batch)  # per epoch
     budget = 20_000 if gpu else 1_000
     epochs = min(800, max(20, math.ceil(budget / steps)))
     every = math.ceil((epochs if settings.epochs == "auto" else settings.epochs) / 10)
-    lr = float(f"{1e-3 * math.sqrt(batch / 256):.2g}")
+    lr = float(f"{1e-3 * math.sqrt(min(batch, n_images) / 256):.2g}")
     found: dict[str, tuple[Any, str]] = {
         "method": ("vicreg", "works at small batches and needs no negatives"),
         "encoder": ("resnet18", "small enough for a small archive"),
-        "batch_size": (batch, f"{where}, {n_images} images"),
+        "batch_size": (batch, f"{where}, {n} images"),
         "epochs": (epochs, f"about {budget} steps {where}"),
         "image_size": (min(side, 224 if gpu else 64), f"{where}, images stored at {side} px"),
         "precision": ("bf16" if gpu else "32", where),

@@ -1,7 +1,8 @@
 """A cohort: the labelled images of one target."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -27,6 +28,8 @@ class Cohort:
     classes: tuple[str, ...]  # sorted
     positive: str | None  # None for more than two classes
     label: NDArray[np.int64]  # (N,) 0 or 1 for a binary target, else the class index
+    merged: Mapping[str, int] = field(default_factory=dict)  # ids that are one patient with
+    # another, and patients they came to; empty where no list of aliases was given
 
     @property
     def n_outputs(self) -> int:
@@ -131,9 +134,32 @@ def _positive(classes: tuple[str, ...], positive: str | None, archive: Path) -> 
 
 def ungrouped(cohort: Cohort) -> Cohort:
     """Return the cohort with every image as a patient of its own."""
-    own = cohort.table["image_id"]
-    column = cohort.table.schema.get_field_index("patient_key")
-    return replace(cohort, table=cohort.table.set_column(column, "patient_key", own))
+    return replace(cohort, table=_owned_by(cohort.table, cohort.table["image_id"]))
+
+
+def merged(cohort: Cohort, group_of: Mapping[str, str]) -> Cohort:
+    """Return the cohort with the patients of one group as one.
+
+    They go by the smallest of their keys in the cohort. So a patient whose others are elsewhere
+    keeps its key, and every key is one of the archive.
+
+    Args:
+        cohort: The cohort.
+        group_of: Patient key -> group; a patient without one is nobody else.
+    """
+    members: dict[str, set[str]] = {}
+    for key in set(cohort.patients):
+        members.setdefault(group_of.get(key, key), set()).add(key)
+    several = [keys for keys in members.values() if len(keys) > 1]
+    name_of = {key: min(keys) for keys in several for key in keys}
+    names = pa.array([name_of.get(key, key) for key in cohort.patients], pa.string())
+    counts = {"ids": len(name_of), "patients": len(several)}
+    return replace(cohort, table=_owned_by(cohort.table, names), merged=counts)
+
+
+def _owned_by(table: pa.Table, patients: pa.Array | pa.ChunkedArray) -> pa.Table:
+    column = table.schema.get_field_index("patient_key")
+    return table.set_column(column, "patient_key", patients)
 
 
 def some_patients(cohort: Cohort, count: int) -> Cohort:
@@ -161,6 +187,13 @@ def facts(cohort: Cohort, *, grouped: bool) -> tuple[str, ...]:
     found = [f"target {cohort.target}: {shares} images of {len(set(cohort.patients))} patients"]
     if cohort.positive is not None:
         found.append(f"positive class: {cohort.positive}")
+    if cohort.merged:
+        ids, patients = (cohort.merged[name] for name in ("ids", "patients"))
+        found.append(
+            f"{ids} patients merged into {patients} (probable aliases)"
+            if ids
+            else "no patients merged: of no probable alias are both in the cohort"
+        )
     if not grouped:
         found.append("patients unknown: every image was treated as a patient of its own")
     mixed = patients_with_several_classes(cohort)

@@ -1,8 +1,6 @@
 """From archive rows to arrays: a batch is a memory-mapped gather, nothing is decoded."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +13,6 @@ from medssl.artifacts import pixels
 Batch = dict[
     str, Tensor
 ]  # image (B, C, H, W) as stored; extent (B, 2), slope, intercept (B,), hu (B,)
-
-_LUMINANCE = np.array([0.299, 0.587, 0.114])  # of red, green and blue
 
 
 class ImageStore:
@@ -93,36 +89,6 @@ class ImageStore:
             "intercept": torch.from_numpy(self._intercept[numbers]),
             "hu": torch.from_numpy(self._hu[numbers]),
         }
-
-    def eight_bit(self, window_hu: tuple[float, float]) -> Iterator[NDArray[np.uint8]]:
-        """Yield the valid area of every image as 8 bits, shape (rows, columns).
-
-        CT is windowed, 8-bit sources stay as they are, and everything else is stretched between
-        its 0.5 and 99.5 percentiles: a plain 16-to-8-bit conversion would saturate.
-        """
-        for number in range(len(self)):
-            shard = self._shards[int(self._shard[number])]
-            rows, columns = self._extent[number].astype(int)
-            image = _gray(np.asarray(shard[self._row[number], :, :rows, :columns]))
-            if image.dtype == np.uint8:
-                yield np.ascontiguousarray(image)
-                continue
-            values = image.astype(np.float32)
-            if self._hu[number]:
-                values = values * self._slope[number] + self._intercept[number]
-                low, high = window_hu
-            else:
-                low, high = np.percentile(values, (0.5, 99.5))
-            scaled = (values - low) / max(high - low, 1e-6)
-            yield np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
-
-
-def _gray(image: NDArray[Any]) -> NDArray[Any]:
-    """Return the luminance of an image (C, H, W) of one or three channels (Rec. 601)."""
-    if len(image) == 1:
-        return np.asarray(image[0])
-    gray: NDArray[Any] = np.rint(np.tensordot(_LUMINANCE, image, axes=1)).astype(image.dtype)
-    return gray
 
 
 def _average(images: NDArray[np.generic], factor: int) -> NDArray[np.float32]:

@@ -23,7 +23,7 @@ from medssl.evaluation.curves import Calibration, Risks, Roc
 from medssl.evaluation.operating_points import OperatingPoint
 from medssl.evaluation.units import Units
 
-PATHS = ("archive", "init_from")  # settings that name files; a report names none
+PATHS = ("archive", "init_from", "aliases")  # settings that name files; a report names none
 DIGITS = 6  # of a point of a curve
 
 
@@ -52,7 +52,7 @@ def compose(findings: Findings, origin: Origin, settings: EvaluateSettings) -> d
         "columns": list(units.columns),
         "positive": origin.splits.positive if origin.splits else None,
         "source": "finetune run" if origin.splits else "table of predictions",
-        "cohort": cohort(units),
+        "cohort": cohort(units, origin.models),
         "unit": unit(units, settings),
         "splits": splits(origin.splits),
         "intervals": intervals(units, settings),
@@ -107,10 +107,11 @@ def _threshold(units: Units, settings: EvaluateSettings) -> dict[str, Any] | Non
     return {"value": settings.threshold, "chosen": "default" if default else "given"}
 
 
-def cohort(units: Units) -> dict[str, Any]:
+def cohort(units: Units, models: FinetuneInfo | None = None) -> dict[str, Any]:
     """Return who was judged."""
     return {
         "patients": units.n_patients if units.grouped else None,
+        "merged": dict(models.merged) if models else {},
         "images": units.n_images,
         "units": len(units.truth),
         "sites": list(units.sites),

@@ -49,7 +49,7 @@ def compose(
         "columns": list(first.units.columns),
         "positive": plan.positive if plan else None,
         "selection": selection(len(runs)),
-        "cohort": contents.cohort(first.units),
+        "cohort": contents.cohort(first.units, first.origin.models),
         "unit": contents.unit(first.units, settings),
         "splits": contents.splits(plan),
         "intervals": contents.intervals(first.units, settings),

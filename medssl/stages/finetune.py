@@ -15,7 +15,9 @@ from medssl.artifacts.run_folder import RunLog
 from medssl.config.finetune import FinetuneSettings, resolve
 from medssl.config.loading import decode
 from medssl.data import cohort as cohorts
+from medssl.data import people as identities
 from medssl.data.cohort import Cohort
+from medssl.data.people import People
 from medssl.data.store import ImageStore
 from medssl.evaluation import folds, metrics
 from medssl.foundation import files, plugins, seeding
@@ -70,6 +72,7 @@ class _Prepared:
     folds: tuple[dict[str, int], ...]
     recipe: Recipe
     init: dict[str, Any]
+    inputs: dict[str, str]  # digest of what is read besides the archive
 
 
 def plan(settings: FinetuneSettings, *, device: str = "auto") -> FinetunePlan:
@@ -124,9 +127,7 @@ def run(
     settings, cohort = ready.settings, ready.cohort
     info = archive.read_info(settings.archive)
     started = runtime.start(device, settings.precision)
-    inputs = {"archive": info.hash}
-    if ready.init:
-        inputs["init_from"] = ready.init["weights_sha256"]
+    inputs = {"archive": info.hash, **ready.inputs}
     with run_folder.create(
         out, stage="finetune", settings=settings, inputs=inputs, resume=resume
     ) as folder:
@@ -164,7 +165,8 @@ def _prepare(settings: FinetuneSettings, device: str) -> _Prepared:
     """Check names, options, labels, patients and weights; resolve every `auto`."""
     schedule = plugins.load(freezing, settings.schedule)
     config = decode(schedule.Config, settings.schedule_options, where="schedule_options")
-    cohort = _cohort(settings)
+    people = identities.read(settings.archive, settings.aliases)
+    cohort = _cohort(settings, people)
     source = None if settings.init_from == "none" else encoders.open_source(settings.init_from)
     if settings.smoke:
         batch = max(2, len(cohort.label) // 2 // _SMOKE_STEPS)
@@ -195,11 +197,12 @@ def _prepare(settings: FinetuneSettings, device: str) -> _Prepared:
     )
     planned = phases.plan(settings, schedule, config, [HEAD, *reversed(make.groups)])
     grouped = settings.group == "patient"
-    init = _origin(source, cohort, grouped=grouped)
+    init = _origin(source, cohort, people, grouped=grouped)
     return _Prepared(
         settings=settings,
         notes=(
             *cohorts.facts(cohort, grouped=grouped),
+            *people.notes,
             *make.notes,
             *_trial(source, settings),
             *_overlap(init, cohort),
@@ -216,10 +219,11 @@ def _prepare(settings: FinetuneSettings, device: str) -> _Prepared:
         ),
         recipe=Recipe(settings=settings, build_encoder=make, phases=planned),
         init=init,
+        inputs={**people.inputs, **({"init_from": init["weights_sha256"]} if init else {})},
     )
 
 
-def _cohort(settings: FinetuneSettings) -> Cohort:
+def _cohort(settings: FinetuneSettings, people: People) -> Cohort:
     """Return the labelled images, every one with a patient, or each its own if so declared."""
     cohort = cohorts.read(settings.archive, settings.target, settings.positive)
     flags = cohort.table["flags"].to_pylist()
@@ -232,6 +236,8 @@ def _cohort(settings: FinetuneSettings) -> Cohort:
         )
     if settings.group == "none":
         cohort = cohorts.ungrouped(cohort)
+    if people.inputs:
+        cohort = cohorts.merged(cohort, people.group_of)
     if settings.smoke:
         return cohorts.some_patients(cohort, _SMOKE_PATIENTS)
     return cohort
@@ -256,7 +262,9 @@ def _trial(source: encoders.Source | None, settings: FinetuneSettings) -> tuple[
     return ("the encoder comes from a smoke run: it was trained for two steps",)
 
 
-def _origin(source: encoders.Source | None, cohort: Cohort, *, grouped: bool) -> dict[str, Any]:
+def _origin(
+    source: encoders.Source | None, cohort: Cohort, people: People, *, grouped: bool
+) -> dict[str, Any]:
     """Return where the encoder came from, and how many of the cohort it was pretrained on.
 
     Without patients, or with pseudonyms of another key, the overlap is unknown (None), never 0.
@@ -265,7 +273,7 @@ def _origin(source: encoders.Source | None, cohort: Cohort, *, grouped: bool) ->
         return {}
     seen = source.patients_under(archive.read_info(cohort.archive).key_id)
     known = grouped and seen is not None
-    overlap = len(set(cohort.patients) & (seen or set())) if known else None
+    overlap = len(people.among(cohort.patients) & people.among(seen or ())) if known else None
     return {**source.facts(), "overlap_patients": overlap}
 
 
@@ -328,6 +336,7 @@ def _record(ready: _Prepared, info: archive.ArchiveInfo) -> site_models.Finetune
         n_images=len(cohort.label),
         n_patients=len(set(cohort.patients)),
         group=settings.group,
+        merged=cohort.merged,
         synthetic=makers == {PHANTOM},
         notes=ready.notes,
     )

@@ -5,12 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from medssl import __version__, methods
 from medssl.artifacts import archive, run_folder, selection, weights
 from medssl.config.loading import decode
-from medssl.config.pretrain import PretrainSettings, resolve, resolve_validation
+from medssl.config.pretrain import (
+    PretrainSettings,
+    resolve,
+    resolve_validation,
+    steps_per_epoch,
+)
 from medssl.data.batches import TrainingBatches
 from medssl.data.store import ImageStore
 from medssl.foundation import files, plugins, seeding
@@ -37,6 +43,7 @@ class PretrainResult:
     n_validation_patients: int  # held out and watched
     epochs: int
     steps: int
+    passes: float  # over the images; not the epochs where the budget is updates
     losses: dict[str, float]  # the last ones logged
     measured: dict[str, float]  # by the monitors at the end, by their names in metrics.jsonl
     measured_before: dict[str, float]  # the same of the weights it started from
@@ -54,6 +61,8 @@ class PretrainPlan:
     n_validation_images: int  # watched only
     n_validation_patients: int
     steps_per_epoch: int
+    steps: int  # in all
+    passes: float  # over the images
 
 
 def plan(settings: PretrainSettings, *, device: str = "auto") -> PretrainPlan:
@@ -66,7 +75,7 @@ def plan(settings: PretrainSettings, *, device: str = "auto") -> PretrainPlan:
     """
     patients = archive.read_info(settings.archive).patients
     settings, held = resolve_validation(settings, patients)
-    parts = _read(settings)
+    parts, n_whole = _read(settings)
     n_images = parts.train.num_rows
     if n_images < 2:
         raise DataError(
@@ -76,30 +85,37 @@ def plan(settings: PretrainSettings, *, device: str = "auto") -> PretrainPlan:
     if settings.smoke:
         settings = settings.model_copy(update={"batch_size": _SMOKE_BATCH, "epochs": 1})
     gpu = runtime.gpu_wanted(device)
-    settings, reasons = resolve(settings, n_images=n_images, side=side, gpu=gpu)
+    settings, reasons = resolve(settings, n_images=n_images, n_whole=n_whole, side=side, gpu=gpu)
     method = plugins.load(methods, settings.method)
     decode(method.Config, settings.method_options, where="method_options")
     _, source, _ = _encoder(settings)
     watch = monitors.choose(settings, parts)
-    notes = (*_trial(settings), *held, *reasons, *_held_out(settings, parts, source), *watch.notes)
+    length = steps_per_epoch(settings, n_images=n_images, n_whole=n_whole)
+    steps = int(settings.epochs) * length
+    budget = _budget(settings, n_images, n_whole, steps)
+    notes = (*_trial(settings), *held, *reasons, *budget, *_held_out(settings, parts, source))
     return PretrainPlan(
         settings=settings,
-        notes=notes,
+        notes=(*notes, *watch.notes),
         n_images=n_images,
         n_patients=parts.n_patients,
         n_validation_images=parts.validation.num_rows,
         n_validation_patients=parts.n_validation_patients,
-        steps_per_epoch=max(1, n_images // int(settings.batch_size)),
+        steps_per_epoch=length,
+        steps=steps,
+        passes=_passes(settings, n_images, steps),
     )
 
 
 def cost(settings: PretrainSettings, *, device: str = "auto") -> Cost:
     """Return what the run would take, from a few of its steps; writes nothing."""
-    settings = plan(settings, device=device).settings
+    planned = plan(settings, device=device)
+    settings = planned.settings
     started = runtime.start(device, settings.precision)
     encoder, _, _ = _encoder(settings)
     method = _method(settings, encoder)
-    images = _images(started, settings, _read(settings), method.n_views)  # type: ignore[arg-type]
+    parts, _ = _read(settings)
+    images = _images(started, planned, parts, method.n_views)  # type: ignore[arg-type]
     return ssl.cost(started, settings, method, images)
 
 
@@ -128,7 +144,8 @@ def run(
     planned = plan(settings, device=device)
     settings = planned.settings
     started = runtime.start(device, settings.precision)
-    parts, info = _read(settings), archive.read_info(settings.archive)
+    parts, _ = _read(settings)
+    info = archive.read_info(settings.archive)
     encoder, source, match = _encoder(settings)
     with run_folder.create(
         out, stage="pretrain", settings=settings, inputs=_inputs(settings, source), resume=resume
@@ -139,7 +156,7 @@ def run(
         for note in (*planned.notes, *match):
             told.note(note)
         method = _method(settings, encoder)
-        images = _images(started, settings, parts, method.n_views)  # type: ignore[arg-type]
+        images = _images(started, planned, parts, method.n_views)  # type: ignore[arg-type]
         trained = ssl.run(started, settings, method, images, folder.path, told)
         figure.draw()
         export = folder.path / "export"
@@ -154,6 +171,7 @@ def run(
         n_validation_patients=parts.n_validation_patients,
         epochs=trained.state.epoch,
         steps=trained.state.step,
+        passes=planned.passes,
         losses=trained.losses,
         measured=trained.measured,
         measured_before=trained.measured_before,
@@ -161,8 +179,8 @@ def run(
     )
 
 
-def _read(settings: PretrainSettings) -> Parts:
-    """Return the images to train on and those to watch.
+def _read(settings: PretrainSettings) -> tuple[Parts, int]:
+    """Return the images to train on and to watch, and how many there are to train on in all.
 
     The patients to watch are drawn from the whole archive, and all their images are watched: runs
     on different selections are measured on the same images.
@@ -173,14 +191,33 @@ def _read(settings: PretrainSettings) -> Parts:
     if settings.selection is not None:
         run_folder.require_finished(settings.selection, "reduce")
         selection.require_archive(settings.selection, archive.read_info(settings.archive).hash)
-        kept = set(selection.read_kept(settings.selection)["image_id"].to_pylist())
-        ids = table["image_id"].to_pylist()
-        rows = [row for row, name in enumerate(ids) if name in kept]
-        table = table.take(np.array(rows, dtype=np.int64))
+        kept = selection.read_kept(settings.selection)["image_id"]
+        table = table.filter(pc.is_in(table["image_id"], kept.combine_chunks()))
+    n_whole = parts.train.num_rows
     if settings.smoke:
-        count = min(table.num_rows, _SMOKE_BATCH * _SMOKE_STEPS)
+        most = _SMOKE_BATCH * _SMOKE_STEPS
+        n_whole, count = min(n_whole, most), min(table.num_rows, most)
         table = table.take(np.linspace(0, table.num_rows - 1, count).astype(int))
-    return Parts(train=table, validation=parts.validation)
+    return Parts(train=table, validation=parts.validation), n_whole
+
+
+def _budget(settings: PretrainSettings, n_images: int, n_whole: int, steps: int) -> tuple[str, ...]:
+    """Say what it means that a selection is trained for as many updates as all images."""
+    if settings.budget_mode == "epochs" or settings.selection is None:
+        return ()
+    batch = int(settings.batch_size)
+    notes = [
+        f"budget updates: {settings.epochs} epochs of all {n_whole} images are {steps} steps, "
+        f"{_passes(settings, n_images, steps):.3g} passes over the {n_images} selected images"
+    ]
+    if batch > n_images:
+        notes.append(f"budget updates: a step sees {n_images} images instead of {batch}")
+    return tuple(notes)
+
+
+def _passes(settings: PretrainSettings, n_images: int, steps: int) -> float:
+    """Return how often a run of ``steps`` steps goes through its images."""
+    return steps / max(1, n_images // int(settings.batch_size))
 
 
 def _held_out(
@@ -209,8 +246,9 @@ def _method(settings: PretrainSettings, encoder: torch.nn.Module) -> torch.nn.Mo
 
 
 def _images(
-    started: runtime.Runtime, settings: PretrainSettings, parts: Parts, n_views: int
+    started: runtime.Runtime, planned: PretrainPlan, parts: Parts, n_views: int
 ) -> ssl.Images:
+    settings = planned.settings
     batches = TrainingBatches(
         ImageStore(settings.archive, parts.train),
         device=started.device,
@@ -223,7 +261,9 @@ def _images(
     )
     watch = monitors.choose(settings, parts)
     return ssl.Images(
-        batches=batches, monitors=monitors.Monitors(started, settings, watch, parts, n_views)
+        batches=batches,
+        monitors=monitors.Monitors(started, settings, watch, parts, n_views),
+        steps_per_epoch=planned.steps_per_epoch,
     )
 
 

@@ -4,34 +4,50 @@ Beside the selection stand random ones of the same size: what a reduction gains 
 them. Each is a run of this stage in a folder of its own.
 """
 
-import math
+import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from medssl import reduction
-from medssl.artifacts import archive, run_folder, selection
-from medssl.config.loading import decode
+from medssl.artifacts import aliases, archive, run_folder, selection
 from medssl.config.reduce import ReduceSettings
-from medssl.data.store import ImageStore
-from medssl.foundation import files, plugins
+from medssl.config.settings import to_plain
+from medssl.foundation import files
 from medssl.foundation.cost import Cost, peak_memory
-from medssl.foundation.errors import UsageError
+from medssl.foundation.errors import DataError
 from medssl.foundation.reporting import Reporter, Silent, Tee
-from medssl.reduction import _leader, _scopes
-from medssl.reduction._leader import Thinned
+from medssl.reporting import redundancy
+from medssl.thinning import audit, chains, choosing, leakage, matching, pools, protecting, strangers
+from medssl.thinning.accounting import Account
+from medssl.thinning.describing import Describing
+from medssl.thinning.images import Images, scopes_of
+from medssl.thinning.metrics import MEMORY, Metric
+from medssl.thinning.outcomes import Thinned
+from medssl.thinning.pools import Pool
+from medssl.training import seeing
 
-WINDOW_HU = (-1000.0, 1000.0)  # CT is shown to a strategy like this
-_COLUMN = {"series": "series_key", "patient": "patient_key", "site": "site", "archive": None}
-_SERIES_OF_SLICES = 2  # images per series from which series are thinned, not patients
 _SMOKE_PATIENTS = 16
 _TRIAL = 64  # images described to say how long all of them take
+_TRIAL_ROWS = 256  # compared with each other for the same
 _ROW_BYTES = 100  # of the tables of a selection, per image
+_ALIASES_SECONDS = 60  # that looking for them may take unasked
+_DESCRIPTORS = "descriptors"  # folder of a run that is under way
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """What a reduction may use; it does not change the result."""
+
+    device: str = "auto"  # where images are seen and compared
+    memory: int = MEMORY  # bytes that comparing may need, descriptors apart
+    threads: int | None = None  # that read images; None: one per core
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +55,18 @@ class ReduceResult:
     """What a reduction kept."""
 
     folder: Path
-    by: str
+    by: tuple[str, ...]
+    select: str
     within: str
-    threshold: float | None  # None: another one for each scope
+    thresholds: tuple[float | None, ...]  # None: another one for each scope
     n_images: int
     n_kept: int
+    n_protected: int
+    n_left_out: int  # because of an archive to be evaluated on
     n_scopes: int  # series, patients, sites or 1
+    n_aliases: int | None  # pairs of patients that may be one; None: not looked for
     controls: tuple[str, ...]  # folders of random selections of the same size
+    report: Path
     notes: tuple[str, ...]
 
 
@@ -56,6 +77,7 @@ class ReducePlan:
     settings: ReduceSettings
     n_images: int
     n_scopes: int
+    n_protected: int
     notes: tuple[str, ...]
 
 
@@ -63,233 +85,307 @@ def plan(settings: ReduceSettings) -> ReducePlan:
     """Check everything cheap and say what would be done.
 
     Raises:
-        UsageError: The strategy or one of its options does not exist, the budget is too small, or
-            the selection to match has other scopes.
-        ArtifactError: There is no finished archive, or no selection of it to match.
+        UsageError: A strategy, an option or a condition is wrong, the budget is too small, or the
+            selection to match has other scopes.
+        ArtifactError: There is no finished archive, encoder or selection to match.
     """
-    strategy = plugins.load(reduction, settings.by)
-    decode(strategy.Config, settings.options, where="options")
     table = _read(settings)
-    settings, notes = _resolve(settings, table)
-    n_scopes = _n_scopes(table, settings.within)
-    budget = _budget(settings, table.num_rows)
-    if budget is not None and budget < n_scopes:
-        raise UsageError(
-            f"no selection of at most {budget} images: at least one of each of {n_scopes} "
-            f"{settings.within} scopes is kept",
-            fix=f"allow {n_scopes}, or widen --within",
-        )
+    if settings.by == ("random",) and settings.controls:
+        settings = settings.model_copy(update={"controls": 0})  # it is one
+    settings, notes = choosing.within(settings, table)
+    chain = chains.links(settings)
+    settings, asked = _resolve_aliases(settings, table.num_rows)
+    settings, own = chains.with_thresholds(settings, chain)
+    if settings.encoder is not None:
+        seeing.open_encoder(settings.encoder, archive.read_info(settings.archive).channels)
+    labels = archive.read_labels(settings.archive)
+    settings, protected, said = protecting.resolve(settings, table, labels)
+    scopes = scopes_of(table, settings.within)
+    least = sum(max(1, int(protected[rows].sum())) for rows in scopes)
+    pools.require(choosing.budget(settings, table.num_rows), least)
     if settings.match is not None:
-        _counts(settings, table, _scopes_of(settings, table))
-    elif settings.threshold is None and budget is None:
-        settings = settings.model_copy(update={"threshold": strategy.THRESHOLD})
-        notes = (*notes, f"threshold {strategy.THRESHOLD:g} (default of {settings.by})")
-    return ReducePlan(settings=settings, n_images=table.num_rows, n_scopes=n_scopes, notes=notes)
+        matching.counts(settings, table, scopes)
+    warned = [note for other in leakage.archives(settings, table) for note in other.notes]
+    return ReducePlan(
+        settings=settings,
+        n_images=table.num_rows,
+        n_scopes=len(scopes),
+        n_protected=int(protected.sum()),
+        notes=(*notes, *own, *said, *asked, *warned),
+    )
 
 
 def cost(settings: ReduceSettings) -> Cost:
     """Return what the run would take at most, from a few images; writes nothing."""
     settings = plan(settings).settings
     table = _read(settings)
-    strategy = plugins.load(reduction, settings.by)
-    config = decode(strategy.Config, settings.options, where="options")
-    some = table.take(np.unique(np.linspace(0, table.num_rows - 1, _TRIAL).astype(int)))
-    ids = some["image_id"].to_pylist()
-    started = time.perf_counter()
-    images = (
-        ImageStore(settings.archive, some).eight_bit(WINDOW_HU) if strategy.NEEDS_PIXELS else ()
-    )
-    descriptors = strategy.describe(images, ids, config)
-    describing = (time.perf_counter() - started) / len(ids) * table.num_rows
-    block = np.resize(descriptors, (_leader.BLOCK, *descriptors.shape[1:]))
-    started = time.perf_counter()
-    strategy.similarity(block, block, config)
-    a_pair = (time.perf_counter() - started) / len(block) ** 2
-    pairs = sum(len(rows) ** 2 for rows in _scopes_of(settings, table))
-    passes = 1 if settings.threshold is not None else _scopes.BISECTIONS
+    n = table.num_rows
+    some = table.take(np.unique(np.linspace(0, n - 1, _TRIAL).astype(int)))
+    images = Images((settings.archive,), (some,))
+    pairs = sum(len(rows) ** 2 for rows in scopes_of(table, settings.within))
+    passes = pools.HALVINGS if settings.limits_size and settings.select == "leader" else 1
+    seconds = 0.0
+    features, _ = _features(settings, "auto")
+    for link in chains.links(settings):
+        read = images.read(link, settings.within, settings.shown, features)
+        started = time.perf_counter()
+        descriptors = link.strategy.describe(read(0, images.n), link.config)
+        seconds += (time.perf_counter() - started) / images.n * n
+        block = np.resize(descriptors, (_TRIAL_ROWS, *descriptors.shape[1:]))
+        started = time.perf_counter()
+        link.strategy.similarity(block, block, link.config)
+        seconds += (time.perf_counter() - started) / len(block) ** 2 * pairs * passes
     return Cost(
-        seconds=describing + a_pair * pairs * passes,
-        disk_bytes=_ROW_BYTES * table.num_rows * (1 + settings.controls),
+        seconds=seconds,
+        disk_bytes=_ROW_BYTES * n * (1 + settings.controls),
         memory_bytes=peak_memory(),
-        basis=f"at most, from {len(ids)} images",
+        basis=f"at most, from {some.num_rows} images",
     )
 
 
 def run(
-    settings: ReduceSettings, out: Path, reporter: Reporter | None = None, *, resume: bool = False
+    settings: ReduceSettings,
+    out: Path,
+    reporter: Reporter | None = None,
+    *,
+    means: Means | None = None,
+    resume: bool = False,
 ) -> ReduceResult:
-    """Thin an archive and write the selection with its audit tables and its controls.
+    """Thin an archive and write the selection with its audit tables, its report and its controls.
+
+    Args:
+        settings: As the user gave them.
+        out: Run folder.
+        reporter: Told about progress.
+        means: What it may use.
+        resume: Continue the unfinished run in ``out``.
 
     Raises:
         UsageError: A setting is wrong, or ``out`` is in use.
         ArtifactError: There is no finished archive, or no selection of it to match.
+        DataError: The pool shows what `against` holds, and the settings are strict.
     """
-    reporter = reporter or Silent()
     planned = plan(settings)
-    settings, notes = planned.settings, planned.notes
-    table = _read(settings)
-    info = archive.read_info(settings.archive)
-    inputs = {"archive": info.hash}
-    if settings.match is not None:
-        inputs["match"] = files.sha256(settings.match / "kept.parquet")
+    settings = planned.settings
     with run_folder.create(
-        out, stage="reduce", settings=settings, inputs=inputs, resume=resume
+        out, stage="reduce", settings=settings, inputs=_inputs(settings), resume=resume
     ) as folder:
         folder.environment()
-        told = Tee(reporter, folder.log)
-        for note in notes:
+        told = Tee(reporter or Silent(), folder.log)
+        for note in planned.notes:
             told.note(note)
-        scopes = _scopes_of(settings, table)
-        thinned, tau = _thin(settings, table, scopes, told)
-        if not len(thinned.dropped) and settings.match is None:
-            told.warn(
-                f"nothing is redundant within a {settings.within}: all images are kept; "
-                "a wider --within or a lower --threshold drops more"
-            )
-        record = selection.SelectionInfo(
-            archive_hash=info.hash,
-            by=settings.by,
-            within=settings.within,
-            threshold=tau if isinstance(tau, float) else None,
-            n_images=table.num_rows,
-            n_kept=len(thinned.kept),
-            options=settings.options,
-            controls=tuple(f"controls/random-{seed}" for seed in range(settings.controls)),
-            smoke=settings.smoke,
+        work = _prepare(settings, out, told, means or Means())
+        thinned, taus = _select(settings, work, told)
+        alike = _aliases(settings, work)
+        if alike is not None:
+            aliases.write(out, alike)
+        record = _record(settings, work, thinned, taus)
+        selection.write(out, record, *audit.tables(work.table, work.chain, work.pool, thinned))
+        account = Account(
+            info=record,
+            images=work.table,
+            labels=archive.read_labels(settings.archive),
+            chain=work.chain,
+            pool=work.pool,
+            thinned=thinned,
+            leaks=selection.read_leaks(out),
+            aliases=alike,
+            settings=to_plain(settings),
+            notes=planned.notes,
         )
-        selection.write(folder.path, record, *_tables(table, thinned, settings.by, tau))
+        shown = Images((settings.archive,), (work.table,)).shown(settings.shown)[0]
+        redundancy.write(out, account, shown if settings.thumbnails else None)
         for seed, name in enumerate(record.controls):
-            _control(settings, out, seed, out / name)
+            _control(settings, out, seed, out / name, means)
+        shutil.rmtree(out / _DESCRIPTORS, ignore_errors=True)
     return ReduceResult(
         folder=out,
         by=settings.by,
+        select=settings.select,
         within=settings.within,
-        threshold=record.threshold,
+        thresholds=taus,
         n_images=record.n_images,
         n_kept=record.n_kept,
-        n_scopes=len(scopes),
+        n_protected=int(work.pool.protected.sum()),
+        n_left_out=record.n_left_out,
+        n_scopes=len(work.pool.scopes),
+        n_aliases=None if alike is None else sum(row.kind == aliases.ALIAS for row in alike),
         controls=record.controls,
-        notes=notes,
+        report=out / "report.html",
+        notes=planned.notes,
     )
 
 
-def _thin(
-    settings: ReduceSettings, table: pa.Table, scopes: list[NDArray[np.int64]], reporter: Reporter
-) -> tuple[Thinned, float | NDArray[np.float64]]:
-    """Return the selection and its threshold, or that of each dropped image where they differ."""
-    strategy = plugins.load(reduction, settings.by)
-    config = decode(strategy.Config, settings.options, where="options")
-    ids: list[str] = table["image_id"].to_pylist()
-    if strategy.NEEDS_PIXELS:
-        shown = ImageStore(settings.archive, table).eight_bit(WINDOW_HU)
-        tracked = reporter.track(shown, task=f"{settings.by}", total=len(ids), unit="images")
-        descriptors = strategy.describe(tracked, ids, config)
-    else:
-        descriptors = _scopes.describe(strategy, ids, scopes, config)
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """Everything a selection is chosen from."""
+
+    table: pa.Table  # rows of images.parquet
+    chain: tuple[Metric, ...]  # which know the images of `against` as well, after those
+    encoder: Mapping[str, Any]
+    judge: Metric | None  # says what is probably the same image; None: nobody asks
+    left_out: NDArray[np.bool_]
+    pool: Pool
+
+
+def _prepare(settings: ReduceSettings, out: Path, told: Reporter, means: Means) -> _Work:
+    """Describe all images, and leave out what shows what will be evaluated on."""
+    table = _read(settings)
+    against = leakage.archives(settings, table)
+    images = Images((settings.archive, *settings.against), (table, *(o.table for o in against)))
+    features, encoder = _features(settings, means.device)
+    describe = Describing(
+        images=images,
+        settings=settings,
+        features=features,
+        folder=out / _DESCRIPTORS,
+        reporter=told,
+        device=seeing.device(means.device),
+        memory=means.memory,
+        threads=means.threads,
+    )
+    chain = tuple(describe.metric(link) for link in chains.links(settings))
+    judge = (
+        describe.metric(chains.judge(settings)) if settings.against or settings.aliases else None
+    )
+    leaks = leakage.find(table, against, judge)
+    selection.write_leaks(out, leakage.to_table(leaks))
+    if leaks:
+        told.warn(f"{leakage.summary(leaks)}: left out, see {selection.LEAKS_FILE}")
+    if leaks and settings.strict:
+        raise DataError(
+            f"the pool shows what will be evaluated on: {leakage.summary(leaks)}",
+            where=str(out / selection.LEAKS_FILE),
+            fix="leave out --strict: such images are then kept out of the selection",
+        )
+    left_out = np.zeros(table.num_rows, dtype=bool)
+    left_out[list(leaks)] = True
     if settings.match is not None:
-        counts = _counts(settings, table, scopes)
-        return _scopes.take(strategy, descriptors, scopes, counts, config)
-    if settings.threshold is not None:
-        tau = settings.threshold
-        return _scopes.thin(strategy, descriptors, scopes, tau, config), tau
-    budget = _budget(settings, len(ids)) or len(ids)
-    return _scopes.thin_to(strategy, descriptors, scopes, budget, config)
+        left_out = ~matching.pool(settings.match, table)
+    labels = archive.read_labels(settings.archive)
+    protected = protecting.resolve(settings, table, labels)[1] & ~left_out
+    pool = choosing.pool(settings, table, chain, protected, left_out)
+    return _Work(
+        table=table,
+        chain=chain,
+        encoder=encoder,
+        judge=judge,
+        left_out=left_out,
+        pool=pool,
+    )
 
 
-def _control(settings: ReduceSettings, matched: Path, seed: int, out: Path) -> None:
-    """Write a random selection of as many images of each scope; one that is there already stays."""
+def _features(
+    settings: ReduceSettings, device: str
+) -> tuple[seeing.Features | None, Mapping[str, Any]]:
+    if settings.encoder is None:
+        return None, {}
+    channels = archive.read_info(settings.archive).channels
+    return seeing.features(settings.encoder, channels, device)
+
+
+def _select(
+    settings: ReduceSettings, work: _Work, told: Reporter
+) -> tuple[Thinned, tuple[float | None, ...]]:
+    """Return the selection and its thresholds."""
+    if settings.match is not None:
+        counts = matching.counts(settings, work.table, [scope.rows for scope in work.pool.scopes])
+        return pools.take(work.chain[0], work.pool, counts), (None,)
+    budget = choosing.budget(settings, int((~work.left_out).sum()))
+    thinned, taus = choosing.choose(
+        settings,
+        work.chain,
+        work.pool,
+        budget,
+        lambda tau, kept: told.note(f"threshold {tau:g} keeps {kept} images"),
+    )
+    if not len(thinned.dropped):
+        told.warn(
+            f"nothing is redundant within a {settings.within}: all images are kept; "
+            "a wider --within or a lower --threshold drops more"
+        )
+    return thinned, taus
+
+
+def _aliases(settings: ReduceSettings, work: _Work) -> list[aliases.Alias] | None:
+    """Return the patients that may be one person under two ids; None where nobody looked."""
+    if work.judge is None or not settings.aliases:
+        return None
+    rows = np.flatnonzero(~work.left_out)
+    found = strangers.pairs(work.judge, rows, work.pool.patient, work.judge.tau)
+    return strangers.to_aliases(found, work.table, work.judge)
+
+
+def _record(
+    settings: ReduceSettings, work: _Work, thinned: Thinned, taus: tuple[float | None, ...]
+) -> selection.SelectionInfo:
+    return selection.SelectionInfo(
+        archive_hash=archive.read_info(settings.archive).hash,
+        by=settings.by,
+        select=settings.select,
+        within=settings.within,
+        thresholds=taus,
+        n_images=work.table.num_rows,
+        n_kept=len(thinned.kept),
+        n_left_out=int(work.left_out.sum()),
+        options={metric.name: asdict(metric.config) for metric in work.chain},
+        encoder=work.encoder,
+        controls=tuple(f"controls/random-{seed}" for seed in range(settings.controls)),
+        smoke=settings.smoke,
+    )
+
+
+def _control(
+    settings: ReduceSettings, matched: Path, seed: int, out: Path, means: Means | None
+) -> None:
+    """Write a random selection of as many images of each scope; one that is there already stays.
+
+    It is drawn from the same images and under the same floors, and keeps the same protected ones.
+    """
     is_started = (out / "status.json").is_file()
     if is_started and run_folder.read_status(out)["status"] == "finished":
         return
-    update = {"by": "random", "options": {"seed": seed}, "match": matched, "controls": 0}
-    sizes = dict.fromkeys(("threshold", "keep", "budget"))
-    run(settings.model_copy(update={**update, **sizes}), out, resume=is_started)
+    same = ("archive", "within", "protect", "min_per_patient", "min_per_series", "smoke")
+    control = ReduceSettings(
+        **{name: getattr(settings, name) for name in same},
+        by=("random",),
+        options={"random": {"seed": seed}},
+        match=matched,
+        controls=0,
+        aliases=False,
+    )
+    run(control, out, means=means, resume=is_started)
 
 
 def _read(settings: ReduceSettings) -> pa.Table:
     table = archive.read_images(settings.archive)
     if settings.smoke:
-        some = sorted(set(table["patient_key"].to_pylist()))[:_SMOKE_PATIENTS]
-        keys = table["patient_key"].to_pylist()
-        table = table.take(np.array([i for i, key in enumerate(keys) if key in some], dtype=int))
+        keys = table["patient_key"]
+        some = sorted(set(keys.to_pylist()))[:_SMOKE_PATIENTS]
+        table = table.filter(pc.is_in(keys, pa.array(some, pa.string())))
     return table
 
 
-def _resolve(settings: ReduceSettings, table: pa.Table) -> tuple[ReduceSettings, tuple[str, ...]]:
-    if settings.by == "random" and settings.controls:
-        settings = settings.model_copy(update={"controls": 0})  # it is one
-    if settings.within != "auto":
+def _resolve_aliases(
+    settings: ReduceSettings, n_images: int
+) -> tuple[ReduceSettings, tuple[str, ...]]:
+    """Return the settings that say whether to look for patients under two ids."""
+    judge = chains.judge(settings)
+    if settings.aliases != "auto":
         return settings, ()
-    per_series = table.num_rows / max(1, _n_scopes(table, "series"))
-    within, reason = "patient", f"{per_series:.1f} images per series"
-    if per_series >= _SERIES_OF_SLICES:
-        within = "series"
-    budget = _budget(settings, table.num_rows)
-    if budget is not None and budget < _n_scopes(table, within):
-        within, reason = "archive", f"{budget} images are fewer than one per {within}"
+    seconds = n_images**2 / 2 * judge.strategy.PAIR_NS * 1e-9
+    wanted = seconds <= _ALIASES_SECONDS
+    note = f"no search for patients under two ids (auto: {n_images} images); --aliases asks for it"
+    return settings.model_copy(update={"aliases": wanted}), () if wanted else (note,)
+
+
+def _inputs(settings: ReduceSettings) -> dict[str, str]:
+    """Return the digest of everything the run reads."""
+    inputs = {"archive": archive.read_info(settings.archive).hash}
+    for place, folder in enumerate(settings.against):
+        inputs[f"against/{place}"] = archive.read_info(folder).hash
+    if settings.encoder is not None:
+        inputs["encoder"] = seeing.digest(settings.encoder)
     if settings.match is not None:
-        within, reason = selection.read_info(settings.match).within, "as in the selection to match"
-    update = {"within": within}
-    return settings.model_copy(update=update), (f"within {within} (auto: {reason})",)
-
-
-def _counts(
-    settings: ReduceSettings, table: pa.Table, scopes: list[NDArray[np.int64]]
-) -> list[int]:
-    """Return how many images of each scope the selection to match keeps.
-
-    Raises:
-        UsageError: Of a scope it keeps none.
-        ArtifactError: There is no such selection, or it belongs to another archive.
-    """
-    assert settings.match is not None
-    selection.require_archive(settings.match, archive.read_info(settings.archive).hash)
-    kept = pc.is_in(table["image_id"], selection.read_kept(settings.match)["image_id"])
-    counts = [int(kept.to_numpy()[rows].sum()) for rows in scopes]
-    if 0 in counts:
-        raise UsageError(
-            f"the selection to match keeps nothing of {counts.count(0)} of {len(scopes)} "
-            f"{settings.within} scopes",
-            where=str(settings.match),
-            fix="leave out --within, and give --smoke if it was given there",
-        )
-    return counts
-
-
-def _budget(settings: ReduceSettings, n_images: int) -> int | None:
-    """Return how many images may be kept, where the user limited that."""
-    if settings.keep is not None:
-        return max(1, math.floor(settings.keep * n_images + 1e-9))  # 0.29 of 100 is 28.999…
-    return settings.budget
-
-
-def _scopes_of(settings: ReduceSettings, table: pa.Table) -> list[NDArray[np.int64]]:
-    column = _COLUMN[settings.within]
-    return _scopes.rows_of(table[column].to_pylist() if column else None, table.num_rows)
-
-
-def _n_scopes(table: pa.Table, within: str) -> int:
-    column = _COLUMN[within]
-    return len(set(table[column].to_pylist())) if column else 1
-
-
-def _tables(
-    table: pa.Table, thinned: Thinned, metric: str, tau: float | NDArray[np.float64]
-) -> tuple[pa.Table, pa.Table]:
-    ids = table["image_id"]
-    represents = np.ones(len(ids), dtype=np.int32)  # itself
-    np.add.at(represents, thinned.representative, 1)
-    n_dropped = len(thinned.dropped)
-    kept = {"image_id": ids.take(thinned.kept), "represents": represents[thinned.kept]}
-    dropped = {
-        "image_id": ids.take(thinned.dropped),
-        "representative_id": ids.take(thinned.representative),
-        "similarity": thinned.similarity,
-        "metric": [metric] * n_dropped,
-        "tau": np.broadcast_to(tau, n_dropped),
-        "stage": np.zeros(n_dropped, dtype=np.int32),
-    }
-    return (
-        pa.table(kept, schema=selection.KEPT),
-        pa.table(dropped, schema=selection.DROPPED),
-    )
+        inputs["match"] = files.sha256(settings.match / "kept.parquet")
+    return inputs

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class Images:
 
     batches: TrainingBatches
     monitors: Monitors
+    steps_per_epoch: int  # what counts as an epoch; it may be several passes over the images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ def run(
     """
     epochs, batches = int(settings.epochs), images.batches
     module, optimizer = runtime.setup(method, _optimizer(method, settings))
-    steps = epochs * batches.steps_per_epoch
+    steps = epochs * images.steps_per_epoch
     scheduler = optim.warmup_cosine(optimizer, steps, settings.optim.warmup)
     state = TrainState(module, optimizer, scheduler, seeding.derive(settings.seed, "steps"))
     if checkpoint.load(folder / "checkpoints", state):
@@ -77,14 +78,14 @@ def run(
     if not course:
         course.append(_measure(state, images.monitors, reporter))
     shown = reporter.track(
-        _arguments(batches, range(state.epoch, epochs)),
+        _arguments(batches, range(state.step, steps)),
         task="pretraining",
-        total=(epochs - state.epoch) * batches.steps_per_epoch,
+        total=steps - state.step,
         unit="images",
         each=batches.batch_size,
     )
     while state.epoch < epochs:
-        one_epoch = islice(shown, batches.steps_per_epoch)
+        one_epoch = islice(shown, images.steps_per_epoch)
         losses = loop.train_epoch(runtime, state, one_epoch, reporter, settings.optim.clip)
         if images.monitors.due(state.epoch):
             course.append(_measure(state, images.monitors, reporter))
@@ -108,7 +109,7 @@ def cost(runtime: Runtime, settings: PretrainSettings, method: nn.Module, images
     moments = 2 * sum(p.numel() * p.element_size() for p in method.parameters())
     encoder = trial.tensor_bytes(method.encoder)  # type: ignore[arg-type]
     return Cost(
-        seconds=pace * epochs * batches.steps_per_epoch + measuring * measurements,
+        seconds=pace * epochs * images.steps_per_epoch + measuring * measurements,
         disk_bytes=2 * (trial.tensor_bytes(method) + moments) + encoder,  # two checkpoints
         memory_bytes=trial.memory(),
         basis=f"{trial.TIMED} steps of {batches.batch_size} images, one measurement",
@@ -146,7 +147,9 @@ def _logged(folder: Path, telling: str) -> list[dict[str, float]]:
     ]
 
 
-def _arguments(batches: TrainingBatches, epochs: range) -> Iterator[tuple[list[Tensor]]]:
-    for epoch in epochs:
-        for views, _ in batches.epoch(epoch):
-            yield (views,)
+def _arguments(batches: TrainingBatches, steps: range) -> Iterator[tuple[list[Tensor]]]:
+    """Yield the views of some steps of the run; one pass over the images follows the other."""
+    passes, begun = divmod(steps.start, batches.steps_per_epoch)
+    rest = chain.from_iterable(map(batches.epoch, count(passes)))
+    for views, _ in islice(rest, begun, begun + len(steps)):
+        yield (views,)

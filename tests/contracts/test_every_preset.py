@@ -2,14 +2,12 @@
 
 import pytest
 
-from medssl import reduction
 from medssl.config import loading
 from medssl.config.evaluate import EvaluateSettings
 from medssl.config.finetune import FinetuneSettings
 from medssl.config.ingest import IngestSettings
 from medssl.config.pretrain import PretrainSettings
 from medssl.config.reduce import ReduceSettings
-from medssl.foundation import plugins
 
 STAGES = {  # stage -> its settings, and what no preset says
     "ingest": (IngestSettings, {"sources": ("somewhere",)}),
@@ -40,6 +38,7 @@ def test_it_loads_and_says_something(stage, name):
 
 def test_hash6_is_the_paper_s():
     values = loading.read_preset("reduce", "hash6")
-    dhash = plugins.load(reduction, "dhash")
     assert (values["by"], values["within"]) == ("dhash", "series")
-    assert (1 - values["threshold"]) * dhash.BITS == 6
+    assert values["options"]["dhash"] == {"bits": 64, "blank_below": 0}
+    assert (1 - values["threshold"]) * 64 == 6
+    assert values["shown"] == {"mask": False}

@@ -32,7 +32,7 @@ def make_archive(folder, images, values, each=2):
         for k, row in enumerate(rows)
         if values
     ]
-    pixels.write(folder, 0, images, count)
+    pixels.write(folder, 0, images)
     archive.write_images(folder, tables.build(rows, archive.IMAGES))
     archive.write_labels(folder, tables.build(labels, archive.LABELS))
     kinds = sorted(set(values))

@@ -9,8 +9,10 @@ import pytest
 
 from medssl.artifacts import archive, records, run_folder, selection, weights
 from medssl.config.reduce import ReduceSettings
+from medssl.data.shown import ShownImages
 from medssl.ingestion import phantoms
 from medssl.stages import reduce
+from medssl.thinning import choosing
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,10 @@ def test_every_image_a_control_drops_names_a_kept_one(reduced):
 
 def test_a_control_is_a_run_that_its_settings_repeat(reduced, run_main, tmp_path):
     for seed, folder in enumerate(controls(reduced.reduce)):
-        assert run_folder.read_config(folder)["options"] == {"seed": seed}
+        assert run_folder.read_config(folder)["options"] == {"random": {"seed": seed}}
         config = ("-c", folder / "config.yaml", "-o", tmp_path / str(seed))
         assert run_main("reduce", *config)[0] == 0
-        for name in ("kept.parquet", "dropped.parquet", "reduce.json"):
+        for name in ("kept.parquet", "dropped.parquet", "reduce.json", "report.json"):
             assert (tmp_path / str(seed) / name).read_bytes() == (folder / name).read_bytes()
 
 
@@ -105,9 +107,13 @@ def test_every_n_needs_no_pixels(reduced, tmp_path, monkeypatch):
     def fail(*_):
         raise AssertionError("pixels were read")
 
-    monkeypatch.setattr(reduce, "ImageStore", fail)
+    monkeypatch.setattr(ShownImages, "__getitem__", fail)
     settings = ReduceSettings(
-        archive=reduced.archive, by="every_n", within="series", options={"n": 3}
+        archive=reduced.archive,
+        by="every_n",
+        within="series",
+        options={"every_n": {"n": 3}},
+        aliases=False,
     )
     reduce.run(settings, tmp_path / "run")
     table = archive.read_images(reduced.archive)
@@ -151,7 +157,7 @@ def test_a_run_killed_among_its_controls_is_finished_by_resume(
         (("--by", "random", "--set", "match=GONE"), 4, "no such file"),
         (("--by", "random", "--set", "match=FEW", "--within", "series"), 2, "keeps nothing of"),
         (("--by", "random", "--set", "match=OTHER"), 4, "belongs to another archive"),
-        (("--by", "every_n", "--set", "options.n=0"), 2, "greater than or equal to 1"),
+        (("--by", "every_n", "--set", "options.every_n.n=0"), 2, "greater than or equal to 1"),
     ],
 )
 def test_what_cannot_be_matched_is_said(reduced, run_main, tmp_path, more, code, message):
@@ -207,7 +213,7 @@ def test_a_dry_run_says_what_it_would_take_and_writes_nothing(reduced, run_main,
 )
 def test_a_share_of_the_images_is_not_one_short(share, count, expected):
     settings = ReduceSettings(archive="somewhere", keep=share)
-    assert reduce._budget(settings, count) == expected
+    assert choosing.budget(settings, count) == expected
 
 
 def test_a_reduction_that_drops_nothing_says_so(reduced, run_main, tmp_path):
@@ -216,7 +222,7 @@ def test_a_reduction_that_drops_nothing_says_so(reduced, run_main, tmp_path):
     kept = selection.read_info(tmp_path / "all")
     assert ("nothing is redundant within a series" in err) == (kept.n_kept == kept.n_images)
     _, _, err = run_main(
-        *words[:2], "--by", "every_n", "--set", "options.n=1", "-o", tmp_path / "n"
+        *words[:2], "--by", "every_n", "--set", "options.every_n.n=1", "-o", tmp_path / "n"
     )
     assert "nothing is redundant within a" in err
     assert "nothing is redundant" not in reduced.said

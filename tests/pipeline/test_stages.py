@@ -17,6 +17,11 @@ from medssl.artifacts import (
     weights,
 )
 
+SELECTION = {
+    "kept.parquet", "dropped.parquet", "leaks.parquet", "reduce.json", "report.html",
+    "report.json", "tables/strata.parquet", "tables/per_patient.parquet",
+    "tables/per_series.parquet",
+}  # fmt: skip
 RUN = {"config.yaml", "command.txt", "env.json", "status.json", "log.txt"}
 
 
@@ -38,14 +43,9 @@ def test_every_file_of_the_source_is_accounted_for(pipeline):
         (
             "reduce",
             {
-                "kept.parquet",
-                "dropped.parquet",
-                "reduce.json",
-                *(
-                    f"controls/random-{seed}/{name}"
-                    for seed in range(3)
-                    for name in (*RUN, "kept.parquet", "dropped.parquet", "reduce.json")
-                ),
+                *SELECTION,
+                "probable_alias.csv",
+                *(f"controls/random-{seed}/{n}" for seed in range(3) for n in (*RUN, *SELECTION)),
             },
         ),
         (

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from medssl.artifacts import (
+    aliases,
     archive,
     comparison,
     foreign_predictions,
@@ -20,6 +21,7 @@ from medssl.artifacts import (
     predictions,
     quarantine,
     records,
+    reduce_report,
     report,
     run_folder,
     selection,
@@ -42,6 +44,7 @@ RECORDS: dict[str, Callable[[Path], Any]] = {
     "archive.json": archive.read_info,
     "archive/report.json": lambda folder: ingest_report.read(folder / "archive"),
     "reduce.json": selection.read_info,
+    "selection/report.json": lambda folder: reduce_report.read(folder / "selection"),
     "encoder.json": weights.read_info,
     "splits.json": lambda folder: splits.read(folder / "splits.json"),
     "finetune.json": site_models.read,
@@ -62,6 +65,22 @@ TABLES: dict[str, tuple[str, pa.Schema, Callable[[Path], pa.Table]]] = {
     ),
     "kept.parquet": (selection.KEPT_SCHEMA, selection.KEPT, selection.read_kept),
     "dropped.parquet": (selection.DROPPED_SCHEMA, selection.DROPPED, selection.read_dropped),
+    "leaks.parquet": (selection.LEAKS_SCHEMA, selection.LEAKS, selection.read_leaks),
+    "tables/strata.parquet": (
+        reduce_report.STRATA_SCHEMA,
+        reduce_report.STRATA,
+        reduce_report.read_strata,
+    ),
+    "tables/per_patient.parquet": (
+        reduce_report.PER_PATIENT_SCHEMA,
+        reduce_report.PER_PATIENT,
+        reduce_report.read_per_patient,
+    ),
+    "tables/per_series.parquet": (
+        reduce_report.PER_SERIES_SCHEMA,
+        reduce_report.PER_SERIES,
+        reduce_report.read_per_series,
+    ),
     "predictions.parquet": (
         predictions.SCHEMA,
         predictions.PREDICTIONS,
@@ -190,13 +209,14 @@ def test_the_index_of_decisions_lists_every_page_with_its_number():
 def test_every_format_has_a_section_and_every_section_a_test():
     without_example = {
         "config.yaml", "log.txt", "Predictions of other tools", "private/journal.sqlite",
+        "probable_alias.csv",
     }  # fmt: skip
     tested = {*RECORDS, *TABLES, "pixels/00000.npy", "metrics.jsonl"}
     assert set(sections()) == tested | without_example
     modules = {path.stem for path in (ROOT / "medssl" / "artifacts").glob("*.py")}
     assert modules - {"__init__", "origin", "records", "tables", "schema"} == {
-        "archive", "building", "comparison", "foreign_predictions", "ingest_report", "journal",
-        "pixels", "predictions", "quarantine",
+        "aliases", "archive", "building", "comparison", "foreign_predictions", "ingest_report",
+        "journal", "pixels", "predictions", "quarantine", "reduce_report",
         "report", "run_folder", "selection", "site_models", "source_paths", "splits",
         "unmatched_labels", "weights",
     }  # fmt: skip
@@ -243,7 +263,7 @@ def test_the_example_for_pixels_finds_the_values(tmp_path, monkeypatch):
         tmp_path / "images.parquet", archive.IMAGES_SCHEMA, tables.build([row], archive.IMAGES)
     )
     store = np.arange(2 * 64 * 64, dtype=np.uint16).reshape(2, 1, 64, 64)
-    pixels.write(tmp_path, row["shard"], store, 2)
+    pixels.write(tmp_path, row["shard"], store)
 
     monkeypatch.chdir(tmp_path)
     (code,) = blocks(sections()["pixels/00000.npy"], "python")
@@ -258,6 +278,18 @@ def test_the_example_of_foreign_predictions_reads(tmp_path):
     table = foreign_predictions.read(tmp_path / "scores.csv")
     assert table["score"].to_pylist() == [0.81, 0.64, 0.22]
     assert len(set(table["patient_key"].to_pylist())) == 2
+
+
+def test_the_example_of_aliases_reads_and_is_written_like_that(tmp_path):
+    section = sections()["probable_alias.csv"]
+    (shown,) = blocks(section, "csv")
+    (tmp_path / "shown.csv").write_text(shown)
+    rows = aliases.read(tmp_path / "shown.csv")
+    assert [row.kind for row in rows] == list(aliases.KINDS)
+    aliases.write(tmp_path, reversed(rows))
+    assert (tmp_path / aliases.NAME).read_text() == shown
+    listed = re.findall(r"^\| `(\w+)` \| ", section, flags=re.MULTILINE)
+    assert tuple(listed) == aliases.COLUMNS
 
 
 def test_the_pandas_examples_run(tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from medssl.artifacts import (
     predictions,
     quarantine,
     records,
+    reduce_report,
     report,
     selection,
     source_paths,
@@ -58,7 +59,11 @@ def archive_with_info(read: Callable[[Path], pa.Table]) -> Callable[[Path], pa.T
 
 
 def selected(name: str, schema: str) -> Callable[[Path, pa.Table], None]:
-    return lambda folder, table: tables.write(folder / name, schema, table)
+    def write(folder: Path, table: pa.Table) -> None:
+        (folder / name).parent.mkdir(exist_ok=True)
+        tables.write(folder / name, schema, table)
+
+    return write
 
 
 FORMATS = [
@@ -110,6 +115,34 @@ FORMATS = [
         selection.DROPPED,
         selected("dropped.parquet", selection.DROPPED_SCHEMA),
         selection.read_dropped,
+    ),
+    Format(
+        "leaks.parquet",
+        selection.LEAKS_SCHEMA,
+        selection.LEAKS,
+        selection.write_leaks,
+        selection.read_leaks,
+    ),
+    Format(
+        "tables/strata.parquet",
+        reduce_report.STRATA_SCHEMA,
+        reduce_report.STRATA,
+        selected("tables/strata.parquet", reduce_report.STRATA_SCHEMA),
+        reduce_report.read_strata,
+    ),
+    Format(
+        "tables/per_patient.parquet",
+        reduce_report.PER_PATIENT_SCHEMA,
+        reduce_report.PER_PATIENT,
+        selected("tables/per_patient.parquet", reduce_report.PER_PATIENT_SCHEMA),
+        reduce_report.read_per_patient,
+    ),
+    Format(
+        "tables/per_series.parquet",
+        reduce_report.PER_SERIES_SCHEMA,
+        reduce_report.PER_SERIES,
+        selected("tables/per_series.parquet", reduce_report.PER_SERIES_SCHEMA),
+        reduce_report.read_per_series,
     ),
     Format(
         "predictions.parquet",
@@ -346,9 +379,19 @@ def test_a_selection_writes_its_record_last(tmp_path, monkeypatch):
 
         monkeypatch.setattr(module, attribute, spy)
     info = selection.SelectionInfo(
-        archive_hash="h", by="dhash", within="series", threshold=0.9, n_images=2, n_kept=1
+        archive_hash="h",
+        by=("dhash",),
+        select="leader",
+        within="series",
+        thresholds=(0.9,),
+        n_images=2,
+        n_kept=1,
     )
     selection.write(tmp_path, info, sample(selection.KEPT), sample(selection.DROPPED))
     assert order == ["kept.parquet", "dropped.parquet", "reduce.json"]
     assert selection.read_info(tmp_path) == info
-    assert list(itertools.chain(*selection.read_kept(tmp_path).to_pydict().values())) == ["a", 2]
+    assert list(itertools.chain(*selection.read_kept(tmp_path).to_pydict().values())) == [
+        "a",
+        2,
+        "a",
+    ]

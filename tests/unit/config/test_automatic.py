@@ -10,6 +10,11 @@ def pretraining(**given):
     return pretrain.PretrainSettings(archive="somewhere", **given)
 
 
+def resolved(settings, n_images, side=256, gpu=False, n_whole=None):
+    n_whole = n_whole or n_images
+    return pretrain.resolve(settings, n_images=n_images, n_whole=n_whole, side=side, gpu=gpu)
+
+
 def finetuning(**given):
     return finetune.FinetuneSettings(archive="somewhere", init_from="none", **given)
 
@@ -23,7 +28,7 @@ def autos(value):
 @pytest.mark.parametrize("n_images", [2, 50, 1000, 200_000])
 def test_no_auto_is_left_in_pretraining(n_images, gpu):
     held, because = pretrain.resolve_validation(pretraining(), n_patients=n_images)
-    settings, reasons = pretrain.resolve(held, n_images=n_images, side=256, gpu=gpu)
+    settings, reasons = resolved(held, n_images, gpu=gpu)
     assert autos(settings.model_dump()) == []
     reasons += because
     assert len(reasons) == 9
@@ -34,7 +39,7 @@ def test_no_auto_is_left_in_pretraining(n_images, gpu):
 
 def test_what_the_user_says_stays():
     given = pretraining(epochs=3, batch_size=10, image_size=96, optim={"lr": 0.5})
-    settings, reasons = pretrain.resolve(given, n_images=100, side=256, gpu=False)
+    settings, reasons = resolved(given, 100)
     assert (settings.epochs, settings.batch_size, settings.image_size) == (3, 10, 96)
     assert settings.optim.lr == 0.5
     assert {reason.split()[0] for reason in reasons} == {
@@ -55,13 +60,13 @@ def test_a_tenth_of_the_patients_is_held_out_where_there_are_enough(n_patients, 
     ("epochs", "every", "points"), [(1, 1, 1), (9, 1, 9), (20, 2, 10), (32, 4, 8), (95, 10, 10)]
 )
 def test_about_ten_measurements_in_a_run_whatever_its_length(epochs, every, points):
-    settings, _ = pretrain.resolve(pretraining(epochs=epochs), n_images=99, side=64, gpu=False)
+    settings, _ = resolved(pretraining(epochs=epochs), 99, side=64)
     assert settings.monitor_every == every
     assert len([e for e in range(1, epochs + 1) if e % every == 0 or e == epochs]) == points
 
 
 def test_views_are_never_larger_than_the_stored_images():
-    settings, _ = pretrain.resolve(pretraining(), n_images=100, side=48, gpu=True)
+    settings, _ = resolved(pretraining(), 100, side=48, gpu=True)
     assert settings.image_size == 48
 
 
@@ -109,7 +114,27 @@ def test_values_that_cannot_train_are_refused_wherever_they_come_from(given):
 
 def test_the_rate_follows_the_images_there_are_not_those_asked_for():
     more, all_of_them = (
-        pretrain.resolve(pretraining(batch_size=n), n_images=48, side=64, gpu=False)[0].optim.lr
-        for n in (500, 48)
+        resolved(pretraining(batch_size=n), 48, side=64)[0].optim.lr for n in (500, 48)
     )
     assert more == all_of_them
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize("given", [{}, {"batch_size": 100}, {"epochs": 7}])
+def test_a_selection_with_the_updates_of_all_images_has_their_length(given, gpu):
+    whole, _ = resolved(pretraining(**given), 1000, gpu=gpu)
+    for n in (2, 30, 400, 1000):
+        few, _ = resolved(pretraining(budget_mode="updates", **given), n, n_whole=1000, gpu=gpu)
+        assert (few.epochs, few.batch_size) == (whole.epochs, whole.batch_size)
+        lengths = [
+            pretrain.steps_per_epoch(few, n_images=n, n_whole=1000),
+            pretrain.steps_per_epoch(whole, n_images=1000, n_whole=1000),
+        ]
+        assert lengths == [1000 // whole.batch_size] * 2
+    assert few.optim == whole.optim
+
+
+def test_by_epochs_a_selection_decides_for_itself():
+    settings, _ = resolved(pretraining(), 100, n_whole=1000)
+    assert settings == resolved(pretraining(), 100)[0]
+    assert pretrain.steps_per_epoch(settings, n_images=100, n_whole=1000) == 4

@@ -26,6 +26,7 @@ class Example(Settings):
     by: str = "default"
     threshold: float | None = None
     within: str = "archive"
+    shown: dict[str, Any] = Field(default_factory=dict)
     folds: int = Field(default=5, ge=2)
     optim: Inner = Inner()
     views: Inner | Literal["auto"] = "auto"

@@ -92,3 +92,39 @@ def test_rows_keeps_images_and_labels_together(tiny_archive):
     part = cohort.rows(np.array([5, 2]))
     assert part.patients == [cohort.patients[5], cohort.patients[2]]
     assert part.label.tolist() == [cohort.label[5], cohort.label[2]]
+
+
+def test_patients_of_a_group_become_one_by_a_key_of_the_cohort(tiny_archive):
+    """`patient00` to `patient07` are labelled, `patient11` is not."""
+    before = cohorts.read(tiny_archive, "auto", None)
+    group = dict.fromkeys(("patient02", "patient05", "patient07"), "elsewhere")
+    after = cohorts.merged(before, {**group, "patient01": "unknown", "patient11": "unknown"})
+    assert after.table.drop_columns("patient_key").equals(before.table.drop_columns("patient_key"))
+    assert after.patients == ["patient02" if key in group else key for key in before.patients]
+    assert after.merged == {"ids": 3, "patients": 1}
+    assert "3 patients merged into 1 (probable aliases)" in cohorts.facts(after, grouped=True)
+
+
+def test_merging_nobody_changes_nothing_and_is_said(tiny_archive):
+    before = cohorts.read(tiny_archive, "auto", None)
+    after = cohorts.merged(before, {"patient01": "patient01", "elsewhere": "patient01"})
+    assert after.table.equals(before.table)
+    assert after.merged == {"ids": 0, "patients": 0}
+    assert any(text.startswith("no patients merged") for text in cohorts.facts(after, grouped=True))
+    assert not any("merged" in text for text in cohorts.facts(before, grouped=True))
+
+
+def test_merged_patients_stay_together_in_folds_of_any_seed(tiny_archive):
+    from medssl.evaluation import folds
+
+    cohort = cohorts.merged(
+        cohorts.read(tiny_archive, "auto", None),
+        {"patient00": "patient00", "patient03": "patient00"},
+    )
+    for seed in range(5):
+        for plan in folds.assign(
+            cohort.patients, cohort.class_names, n_folds=3, repeats=2, seed=seed
+        ):
+            assert plan.keys() == set(cohort.patients)
+            assert "patient03" not in plan
+    assert cohorts.patients_with_several_classes(cohort) == 1  # 0 of one id, 1 of the other

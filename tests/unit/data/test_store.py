@@ -30,8 +30,8 @@ def test_it_knows_its_size(store):
 def test_shapes_may_differ_between_shards(tmp_path):
     (tmp_path / "pixels").mkdir()
     small, large = np.full((1, 1, 4, 6), 5, np.uint8), np.full((1, 1, 9, 3), 7, np.int16)
-    pixels.write(tmp_path, 0, small, 1)
-    pixels.write(tmp_path, 1, large, 1)
+    pixels.write(tmp_path, 0, small)
+    pixels.write(tmp_path, 1, large)
     rows = [
         {"shard": 0, "row": 0, "rows": 4, "columns": 6, "slope": 1.0, "intercept": 0.0},
         {"shard": 1, "row": 0, "rows": 9, "columns": 3, "slope": 1.0, "intercept": 0.0},
@@ -43,28 +43,6 @@ def test_shapes_may_differ_between_shards(tmp_path):
     assert batch["image"][1].sum() == 7 * 27
 
 
-def test_eight_bit_images_stay_as_they_are(store, tiny_archive):
-    shown = list(store.eight_bit((-1000, 1000)))
-    assert np.array_equal(shown[3], pixels.read(tiny_archive, 0)[3, 0])
-
-
-def test_ct_is_windowed_and_cut_to_its_valid_area(store, tiny_archive):
-    shown = list(store.eight_bit((-1000, 1000)))[16]
-    hu = pixels.read(tiny_archive, 1)[0, 0, :, :40].astype(float)
-    expected = np.rint((hu + 1000) / 2000 * 255)
-    assert shown.shape == (48, 40)
-    assert np.abs(shown - expected).max() <= 1
-
-
-def test_sixteen_bit_images_do_not_saturate(tmp_path):
-    ramp = np.linspace(0, 4000, 64 * 64).reshape(1, 1, 64, 64).astype(np.uint16)
-    pixels.write(tmp_path, 0, ramp, 1)
-    row = {"shard": 0, "row": 0, "rows": 64, "columns": 64, "slope": 1.0, "intercept": 0.0}
-    shown = next(ImageStore(tmp_path, tables.build([row], archive.IMAGES)).eight_bit((0, 1)))
-    assert (shown == 255).mean() < 0.02
-    assert len(np.unique(shown)) == 256
-
-
 def test_a_missing_shard_is_an_error_that_names_it(tmp_path):
     row = {"shard": 3, "row": 0, "rows": 1, "columns": 1, "slope": 1.0, "intercept": 0.0}
     with pytest.raises(ArtifactError, match="no such pixel shard"):
@@ -74,7 +52,7 @@ def test_a_missing_shard_is_an_error_that_names_it(tmp_path):
 def test_shrinking_averages_whole_blocks_and_counts_whole_cells(tmp_path):
     image = np.arange(20 * 20).reshape(1, 1, 20, 20).astype(np.int16)
     image[..., 15:] = 9999  # padding
-    pixels.write(tmp_path, 0, image, 1)
+    pixels.write(tmp_path, 0, image)
     row = {"shard": 0, "row": 0, "rows": 20, "columns": 15, "slope": 1.0, "intercept": 0.0}
     store = ImageStore(tmp_path, tables.build([row], archive.IMAGES))
     batch = store.gather(np.array([0]), image_size=4)  # sqrt(20 * 15) / 4 = 4.3 stored px each
@@ -89,8 +67,8 @@ def test_what_an_image_becomes_does_not_depend_on_its_neighbours(tmp_path):
     rng = np.random.default_rng(0)
     small = rng.integers(0, 1000, (1, 1, 64, 48)).astype(np.int16)
     large = rng.integers(0, 1000, (1, 1, 512, 512)).astype(np.int16)
-    pixels.write(tmp_path, 0, small, 1)
-    pixels.write(tmp_path, 1, large, 1)
+    pixels.write(tmp_path, 0, small)
+    pixels.write(tmp_path, 1, large)
     same = {"row": 0, "slope": 1.0, "intercept": 0.0}
     rows = [
         {**same, "shard": 0, "rows": 64, "columns": 48},
@@ -106,7 +84,7 @@ def test_what_an_image_becomes_does_not_depend_on_its_neighbours(tmp_path):
 
 
 def test_the_smallest_crop_still_has_enough_pixels(tmp_path):
-    pixels.write(tmp_path, 0, np.zeros((1, 1, 256, 256), np.uint8), 1)
+    pixels.write(tmp_path, 0, np.zeros((1, 1, 256, 256), np.uint8))
     row = {"shard": 0, "row": 0, "rows": 256, "columns": 256, "slope": 1.0, "intercept": 0.0}
     store = ImageStore(tmp_path, tables.build([row], archive.IMAGES))
     for size, crop, side in ((64, 1.0, 64), (64, 0.5, 128), (224, 0.5, 256), (400, 1.0, 256)):

@@ -1,26 +1,29 @@
-"""Every n-th image means what a slice of a list means, in each scope."""
+"""Every n-th image: the threshold lies between n - 1 and n positions."""
 
 import numpy as np
 import pytest
 
 from medssl.config import loading
 from medssl.foundation.errors import UsageError
-from medssl.reduction import _leader, _scopes, every_n
+from medssl.reduction import every_n
 
 
-def thin(n_images, n, tau=every_n.THRESHOLD, keys=None):
+def kept(n_images, n, tau=every_n.THRESHOLD):
+    """Thin as a leader does: keep what is not within the threshold of a kept image."""
     config = every_n.Config(n=n)
-    scopes = _scopes.rows_of(keys, n_images)
-    described = _scopes.describe(every_n, [f"id{i}" for i in range(n_images)], scopes, config)
-    return _scopes.thin(every_n, described, scopes, tau, config)
+    found = every_n.describe(range(n_images), config)
+    table = every_n.similarity(found, found, config)
+    rows = []
+    for row in range(n_images):
+        if not (table[row, rows] >= tau).any():
+            rows.append(row)
+    return rows
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 10, 1000])
 @pytest.mark.parametrize("n_images", [1, 2, 20, 21])
 def test_it_keeps_what_a_stride_keeps(n_images, n):
-    thinned = thin(n_images, n)
-    assert thinned.kept.tolist() == list(range(n_images))[::n]
-    assert np.array_equal(thinned.representative, thinned.dropped // n * n)
+    assert kept(n_images, n) == list(range(n_images))[::n]
 
 
 def test_a_large_n_is_not_lost_to_rounding():
@@ -30,27 +33,21 @@ def test_a_large_n_is_not_lost_to_rounding():
     assert similarity[0, 1] > every_n.THRESHOLD > similarity[0, 2]
 
 
-def test_positions_count_inside_a_scope_also_where_scopes_are_interleaved():
-    keys = [("a", "b", "c")[i % 3] for i in range(30)]
-    kept = thin(30, 4, keys=keys).kept
-    assert kept.tolist() == sorted(i + 3 * j for i in range(3) for j in range(0, 10, 4))
-
-
-@pytest.mark.parametrize("budget", [1, 7, 10, 33, 100])
-def test_a_budget_gives_the_smallest_stride_that_meets_it(budget):
+@pytest.mark.parametrize("stride", [1, 4, 9])
+def test_other_thresholds_are_other_strides(stride):
     config = every_n.Config()
-    described = every_n.describe((), [""] * 100, config)
-    thinned, _ = _scopes.thin_to(every_n, described, [np.arange(100)], budget, config)
-    stride = next(n for n in range(1, 101) if len(range(0, 100, n)) <= budget)
-    assert thinned.kept.tolist() == list(range(0, 100, stride))
+    tau = every_n.similarity(np.array([[0.0]]), np.array([[stride - 0.5]]), config)[0, 0]
+    assert kept(30, config.n, tau) == list(range(0, 30, stride))
 
 
-def test_a_second_pass_drops_nothing():
-    config = every_n.Config(n=4)
-    described = every_n.describe((), [""] * 50, config)
-    kept = _leader.select(every_n, described, every_n.THRESHOLD, config).kept
-    again = _leader.select(every_n, described[kept], every_n.THRESHOLD, config)
-    assert len(again.dropped) == 0
+def test_similarity_falls_from_one_with_distance():
+    config = every_n.Config(n=3)
+    found = every_n.describe([4, 4, 5, 9, 0], config)
+    expected = [1 / (1 + abs(a - b) / 2.5) for a, b in ((4, 4), (4, 5), (4, 9), (4, 0))]
+    assert every_n.similarity(found[:1], found[1:], config)[0] == pytest.approx(expected)
+    ones = np.repeat(found[:1], 4, axis=0)
+    assert every_n.exact(ones, found[1:], config) == pytest.approx(expected)
+    assert found[:, 0].tolist() == [4, 4, 5, 9, 0]  # left as they were
 
 
 def test_n_counts_from_one():

@@ -1,39 +1,32 @@
 """The random control is uniform, seeded and independent of the listing."""
 
 import numpy as np
+from scipy import stats
 
-from medssl.reduction import _leader, _scopes, random
+from medssl.reduction import random
 
-
-def draw(ids, seed=0):
-    config = random.Config(seed=seed)
-    return random.describe([], ids, config), config
+IDS = [f"id{i}" for i in range(200)]
 
 
-def test_any_size_is_a_prefix_of_one_random_order():
-    ids = [f"id{i}" for i in range(200)]
-    described, config = draw(ids)
-    sizes = (1, 20, 100, 199)
-    kept = [
-        set(_scopes.thin_to(random, described, [np.arange(200)], n, config)[0].kept) for n in sizes
-    ]
-    assert [len(k) for k in kept] == list(sizes)
-    assert kept[0] < kept[1] < kept[2] < kept[3]
+def draw(ids=IDS, seed=0):
+    return random.describe(ids, random.Config(seed=seed))
 
 
-def test_every_image_is_as_likely():
-    ids = [f"id{i}" for i in range(40)]
-    counts = np.zeros(40)
-    for seed in range(400):
-        described, config = draw(ids, seed)
-        counts[_leader.select(random, described, 0.3, config).kept] += 1
-    assert abs(counts.mean() / 400 - 0.3) < 0.02
-    assert np.all(np.abs(counts / 400 - 0.3) < 0.12)  # five standard errors
+def test_draws_are_uniform_and_independent_of_the_seed_before():
+    draws = np.concatenate([draw(seed=seed)[:, 0] for seed in range(20)])
+    assert stats.kstest(draws, "uniform").pvalue > 0.01
+    correlation = np.corrcoef(draw(seed=0)[:, 0], draw(seed=1)[:, 0])[0, 1]
+    assert abs(correlation) < 0.25  # 3.5 standard errors
 
 
-def test_the_order_of_the_listing_does_not_matter():
-    ids = [f"id{i}" for i in range(50)]
-    described, config = draw(ids)
-    turned, _ = draw(ids[::-1])
-    kept = {ids[i] for i in _leader.select(random, described, 0.4, config).kept}
-    assert kept == {ids[::-1][i] for i in _leader.select(random, turned, 0.4, config).kept}
+def test_an_image_has_its_draw_wherever_it_stands():
+    assert np.array_equal(draw(IDS[::-1]), draw()[::-1])
+    assert np.array_equal(draw(IDS[7:9]), draw()[7:9])
+
+
+def test_of_two_images_the_larger_draw_decides():
+    config, found = random.Config(), np.array([[0.2], [0.7], [0.4]])
+    table = random.similarity(found, found, config)
+    assert table.tolist() == [[0.2, 0.7, 0.4], [0.7, 0.7, 0.7], [0.4, 0.7, 0.4]]
+    assert random.exact(found, found[::-1], config).tolist() == [0.4, 0.7, 0.4]
+    assert random.rank(found, config).argsort().tolist() == [0, 2, 1]

@@ -1,0 +1,107 @@
+"""A strategy at work: its options, its descriptors and its threshold."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medssl.reduction._contract import StrategyModule
+
+MEMORY = 256 * 2**20  # bytes one comparison of blocks may need, unless the user says
+_MOST_ROWS = 1024  # of a block
+_MOST_COLUMNS = 4096
+_DEAR_NS = 1000
+_FEW_ROWS = 16  # of a block then
+_PAIRS = 2**22  # float64 numbers compared at a time where values have to be exact
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One strategy of a chain."""
+
+    name: str  # of the strategy
+    strategy: StrategyModule
+    config: Any  # the strategy's options
+    descriptors: NDArray[Any]  # (N, F), in archive order; may be a memory map
+    tau: float  # similarity from which one image stands for another
+    device: str = "cpu"
+    memory: int = MEMORY  # bytes; decides how much is compared at a time, never the result
+
+    def at(self, tau: float) -> Self:
+        """Return the same metric with another threshold."""
+        return replace(self, tau=tau)
+
+    @property
+    def error(self) -> float:
+        """Largest error of `table`."""
+        return self.strategy.ERROR
+
+    @property
+    def block(self) -> int:
+        """Rows to compare with each other at a time; few where comparing is dear.
+
+        Within a block all pairs are compared, also those with images that will be dropped.
+        """
+        most = _FEW_ROWS if self.strategy.PAIR_NS > _DEAR_NS else _MOST_ROWS
+        return max(8, min(most, int(np.sqrt(self._pairs))))
+
+    def tiles(self, rows: Rows) -> Iterator[Rows]:
+        """Yield ``rows`` in parts that can be compared with a whole block."""
+        size = max(8, min(_MOST_COLUMNS, self._pairs // self.block))
+        for start in range(0, len(rows), size):
+            yield rows[start : start + size]
+
+    def table(self, a: Rows, b: Rows) -> NDArray[np.floating[Any]]:
+        """Return the similarities (n, m) of images by row number, each off by `error` at most."""
+        left, right = self.descriptors[a], self.descriptors[b]
+        return self.strategy.similarity(left, right, self.config, self.device)
+
+    def exact(self, a: Rows, b: Rows) -> NDArray[np.float64]:
+        """Return the similarities (n,) of pairs of images by row number."""
+        size = max(1, _PAIRS // max(1, self.descriptors.shape[1]))
+        parts = [
+            self.strategy.exact(
+                self.descriptors[a[start : start + size]],
+                self.descriptors[b[start : start + size]],
+                self.config,
+            )
+            for start in range(0, len(a), size)
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def close(self, a: Rows, b: Rows) -> NDArray[np.bool_]:
+        """Say which images are alike, shape (n, m)."""
+        table = self.table(a, b)
+        alike = table >= _not_below(self.tau, table.dtype)
+        if self.error:
+            left, right = np.nonzero(np.abs(table - self.tau) <= self.error)
+            alike[left, right] = self.exact(a[left], b[right]) >= self.tau
+        return alike
+
+    @property
+    def _pairs(self) -> int:
+        return max(64, self.memory // (4 * max(1, self.strategy.pair_bytes(self.descriptors))))
+
+
+def _not_below(tau: float, dtype: np.dtype[Any]) -> np.floating[Any]:
+    """Return the smallest number of a type that is not below ``tau``."""
+    rounded: np.floating[Any] = dtype.type(tau)
+    above: np.floating[Any] = np.nextafter(rounded, dtype.type(np.inf))
+    return rounded if float(rounded) >= tau else above
+
+
+def ranks(chain: tuple[Metric, ...]) -> NDArray[np.int64]:
+    """Return the place of every image in the order they are walked, protected ones apart.
+
+    A strategy's own rank decides first, the earlier one of a chain before the later; then archive
+    order.
+    """
+    keys = [metric.strategy.rank(metric.descriptors, metric.config) for metric in reversed(chain)]
+    order = np.lexsort((np.arange(len(keys[0])), *keys))
+    places = np.empty(len(order), dtype=np.int64)
+    places[order] = np.arange(len(order))
+    return places

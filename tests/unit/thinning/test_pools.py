@@ -1,0 +1,158 @@
+"""Budgets, floors and caps, and random selections of the same size."""
+
+import numpy as np
+import pytest
+
+from medssl.foundation.errors import UsageError
+from medssl.reduction import embedding, random
+from medssl.thinning import leader, pools, scoping
+from medssl.thinning.metrics import Metric, ranks
+from medssl.thinning.pools import Pool
+
+N_PATIENTS, PER_PATIENT = 6, 20
+N = N_PATIENTS * PER_PATIENT
+
+
+def vectors():
+    """Images of six patients: of the first all nearly equal, of the last all different."""
+    rng = np.random.default_rng(0)
+    parts = []
+    for patient in range(N_PATIENTS):
+        centre, spread = rng.normal(size=24), 0.02 + 0.25 * patient
+        parts.append(centre + spread * rng.normal(size=(PER_PATIENT, 24)))
+    table = np.concatenate(parts)
+    return (table / np.linalg.norm(table, axis=1, keepdims=True)).astype(np.float32)
+
+
+def metric(tau=0.8):
+    config = embedding.Config()
+    return Metric(
+        name="embedding", strategy=embedding, config=config, descriptors=vectors(), tau=tau
+    )
+
+
+def drawn(seed=0):
+    config = random.Config(seed=seed)
+    described = random.describe([f"id{i}" for i in range(N)], config)
+    return Metric(name="random", strategy=random, config=config, descriptors=described, tau=1.0)
+
+
+def pool(link, within="patient", protected=(), **limits):
+    patient = np.repeat(np.arange(N_PATIENTS), PER_PATIENT)
+    series = np.repeat(np.arange(2 * N_PATIENTS), PER_PATIENT // 2)
+    keys = {"patient": patient, "series": series, "archive": None}[within]
+    mask = np.zeros(N, dtype=bool)
+    mask[list(protected)] = True
+    scopes = scoping.ordered(scoping.rows_of(keys, N), ranks((link,)), mask)
+    return Pool(scopes=scopes, protected=mask, patient=patient, series=series, **limits)
+
+
+def per_patient(thinned):
+    return np.bincount(thinned.kept // PER_PATIENT, minlength=N_PATIENTS)
+
+
+def quiet(tau, kept):
+    pass
+
+
+@pytest.mark.parametrize("budget", [6, 7, 40, 100, 500])
+def test_a_budget_is_met_as_nearly_as_thinning_can(budget):
+    tried = []
+    thinned, tau = pools.thin_to(
+        [metric()], pool(metric()), budget, lambda *told: tried.append(told)
+    )
+    assert len(thinned.kept) <= budget
+    assert len(thinned.kept) >= min(budget, N) - 3
+    again = pools.thin([metric(tau)], pool(metric()))
+    assert np.array_equal(again.kept, thinned.kept)
+    assert tried[0][1] == N
+
+
+def test_a_budget_below_what_has_to_be_kept_is_refused():
+    with pytest.raises(UsageError, match="come to 6"):
+        pools.thin_to([metric()], pool(metric()), 5, quiet)
+    some = pool(metric(), protected=range(5))
+    with pytest.raises(UsageError, match="come to 10"):
+        pools.thin_to([metric()], some, 9, quiet)
+
+
+@pytest.mark.parametrize("within", ["series", "patient", "archive"])
+def test_every_patient_and_series_keeps_enough_and_the_rest_stays_within_the_threshold(within):
+    plain = pools.thin([metric()], pool(metric(), within))
+    floored = pools.thin([metric()], pool(metric(), within, min_per_patient=5, min_per_series=2))
+    assert per_patient(plain).min() < 5 <= per_patient(floored).min()
+    assert np.bincount(floored.kept // 10).min() >= 2
+    assert set(plain.kept) < set(floored.kept)
+    assert set(floored.restored) == set(floored.kept) - set(plain.kept)
+    reasons = floored.reasons(np.zeros(N, dtype=bool))
+    assert reasons.count("floor") == len(floored.restored)
+    assert (floored.similarity >= 0.8).all()
+    assert sorted([*floored.kept, *floored.dropped]) == list(range(N))
+
+
+def test_of_a_patient_with_too_few_the_least_alike_come_back():
+    plain = pools.thin([metric()], pool(metric()))
+    floored = pools.thin([metric()], pool(metric(), min_per_patient=4))
+    mine = plain.dropped < PER_PATIENT  # of the first patient
+    order = np.argsort(plain.similarity[mine], kind="stable")
+    missing = 4 - per_patient(plain)[0]
+    back = set(plain.dropped[mine][order][:missing])
+    assert back == {row for row in floored.restored if row < PER_PATIENT}
+
+
+def test_a_floor_above_what_there_is_keeps_all():
+    assert len(pools.thin([metric()], pool(metric(), min_per_patient=1000)).kept) == N
+
+
+@pytest.mark.parametrize("within", ["series", "patient"])
+def test_no_patient_keeps_more_than_allowed_and_each_has_a_threshold_of_its_own(within):
+    plain = pools.thin([metric()], pool(metric(), within))
+    capped = pools.thin([metric()], pool(metric(), within, max_per_patient=8))
+    assert per_patient(plain).max() > 8 >= per_patient(capped).max()
+    untouched = per_patient(plain) <= 8
+    assert np.array_equal(per_patient(capped)[untouched], per_patient(plain)[untouched])
+    assert (per_patient(capped)[~untouched] >= 6).all()
+    assert (capped.similarity >= capped.tau).all()
+    assert len(set(capped.tau.tolist())) > 1
+    assert set(capped.representative) <= set(capped.kept)
+
+
+def test_a_cap_leaves_protected_images_alone():
+    kept = pools.thin([metric()], pool(metric(), protected=range(100, 112), max_per_patient=8))
+    assert set(range(100, 112)) <= set(kept.kept.tolist())
+
+
+COUNTS = [7, 1, 5, 20, 3, 2]
+
+
+@pytest.mark.parametrize("within", ["patient"])
+def test_taking_by_number_is_thinning_each_scope_at_its_own_threshold(within):
+    link = drawn()
+    choice = pool(link, within)
+    taken = pools.take(link, choice, COUNTS)
+    assert per_patient(taken).tolist() == COUNTS
+    for scope, count in zip(choice.scopes, COUNTS, strict=True):
+        inside = np.isin(taken.dropped, scope.rows)
+        (cut,) = set(taken.tau[inside]) or {1.0}
+        thinned = leader.select([link.at(cut)], [scope])
+        assert len(thinned.kept) == count
+        for field in ("dropped", "representative", "similarity"):
+            assert np.array_equal(getattr(thinned, field), getattr(taken, field)[inside])
+
+
+def test_taking_keeps_what_is_protected_and_enough_of_each():
+    link = drawn()
+    choice = pool(link, "archive", protected=[3, 50], min_per_patient=2, min_per_series=1)
+    taken = pools.take(link, choice, [20])
+    assert len(taken.kept) == 20
+    assert {3, 50} <= set(taken.kept.tolist())
+    assert per_patient(taken).min() >= 2
+    assert np.bincount(taken.kept // 10).min() >= 1
+    assert set(taken.representative) <= set(taken.kept)
+    assert (taken.similarity >= taken.tau).all()
+
+
+def test_another_seed_takes_others():
+    first, second = (pools.take(drawn(s), pool(drawn(s)), COUNTS).kept for s in (0, 1))
+    assert len(first) == len(second) == sum(COUNTS)
+    assert not np.array_equal(first, second)
