@@ -12,7 +12,9 @@ from medssl.config.reduce import ReduceSettings
 from medssl.data.shown import ShownImages
 from medssl.ingestion import phantoms
 from medssl.stages import reduce
-from medssl.thinning import choosing
+from medssl.thinning import choosing, describing
+
+RESULTS = {"reduce.json", "report.json", "report.html"}
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,107 @@ def test_a_run_killed_among_its_controls_is_finished_by_resume(
     for again, first in pairs:
         assert ids(again) == ids(first)
         run_folder.require_finished(again, "reduce")
+
+
+def written(folder):
+    """All files of a run that hold results, with their bytes."""
+    kinds = {".parquet", ".csv"}
+    found = {p for p in folder.rglob("*") if p.suffix in kinds or p.name in RESULTS}
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(found)}
+
+
+def test_a_run_stopped_while_images_are_described_describes_the_rest(
+    reduced, run_main, tmp_path, monkeypatch
+):
+    real, seen = ShownImages.__getitem__, []
+
+    def look(images, number):
+        seen.append(number)
+        if len(seen) == 30:
+            raise KeyboardInterrupt
+        return real(images, number)
+
+    monkeypatch.setattr(describing, "CHUNK", 8)
+    words = ("reduce", reduced.archive, "--by", "exact,dhash", "-o")
+    assert run_main(*words, tmp_path / "whole")[0] == 0
+    monkeypatch.setattr(ShownImages, "__getitem__", look)
+    assert run_main(*words, tmp_path / "run", "--workers", 1)[0] == 130
+    first = len(seen)
+    assert run_main(*words, tmp_path / "run", "--workers", 1, "--resume")[0] == 0
+    n_images = archive.read_info(reduced.archive).images
+    assert len(seen) - first < 2 * n_images  # hashes and thumbnails: some were there already
+    assert written(tmp_path / "run") == written(tmp_path / "whole")
+    assert not (tmp_path / "run" / "descriptors").exists()
+
+
+@pytest.mark.parametrize("by", ["dhash,embedding", "ssim", "entropy,dhash"])
+def test_memory_and_threads_do_not_change_a_byte(reduced, run_main, tmp_path, by):
+    words = ("reduce", reduced.archive, "--by", by, "--within", "archive", "--controls", 1)
+    assert run_main(*words, "-o", tmp_path / "a")[0] == 0
+    small = ("--workers", 1, "--memory-budget", 0.01)
+    assert run_main(*words, *small, "-o", tmp_path / "b")[0] == 0
+    assert written(tmp_path / "a") == written(tmp_path / "b")
+    assert selection.read_dropped(tmp_path / "a").num_rows
+
+
+def test_floors_and_protected_images_hold_for_the_controls_too(reduced, run_main, tmp_path):
+    words = ("reduce", reduced.archive, "--within", "archive", "--keep", 0.8)
+    more = ("--min-per-patient", 2, "--protect", "modality == 'CT' and slice_index < 2")
+    assert run_main(*words, *more, "-o", tmp_path / "run")[0] == 0
+    table = archive.read_images(reduced.archive)
+    rows = table.select(["image_id", "modality", "slice_index", "patient_key"]).to_pylist()
+    needed = {r["image_id"] for r in rows if r["modality"] == "CT" and r["slice_index"] < 2}
+    have = Counter(row["patient_key"] for row in rows)
+    assert needed
+    for folder in (tmp_path / "run", *controls(tmp_path / "run")):
+        kept = selection.read_kept(folder)
+        reasons = dict(zip(kept["image_id"].to_pylist(), kept["reason"].to_pylist(), strict=True))
+        assert {name for name, why in reasons.items() if why == "protected"} == needed
+        left = per_scope(reduced, folder, "patient_key")
+        assert all(left[key] >= min(2, count) for key, count in have.items())
+        assert len(reasons) <= 0.8 * len(rows)
+
+
+@pytest.mark.parametrize("select", ["k_center", "balanced_kmeans"])
+def test_a_diverse_budget_is_spent_to_the_last_image(reduced, run_main, tmp_path, select):
+    words = ("reduce", reduced.archive, "--by", "embedding", "--within", "archive")
+    assert run_main(*words, "--select", select, "--budget", 20, "-o", tmp_path / "run")[0] == 0
+    assert len(ids(tmp_path / "run")) == 20
+    dropped = selection.read_dropped(tmp_path / "run").to_pylist()
+    assert {row["representative_id"] for row in dropped} <= set(ids(tmp_path / "run"))
+    assert all(row["similarity"] >= row["tau"] for row in dropped)
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (("--by", "dhsh"), 2, "did you mean 'dhash'?"),
+        (("--by", "exact,exact"), 2, "named twice"),
+        (("--by", "random,entropy"), 2, "each need an order of their own"),
+        (("--threshold", "0.9,0.8"), 2, "2 thresholds for 1 strategies"),
+        (("--threshold", 95), 2, "less than or equal to 1"),
+        (("--set", "options.phash.bits=64"), 2, "options of phash, which is not used"),
+        (("--select", "k_center"), 2, "give --keep or --budget"),
+        (("--select", "k_center", "--by", "random", "--keep", 0.5), 2, "says nothing about"),
+        (("--select", "balanced_kmeans", "--by", "dhash", "--keep", 0.5), 2, "be clustered"),
+        (("--max-per-patient", 3), 2, "give --within series or patient"),
+        (("--within", "patient", "--max-per-patient", 1, "--min-per-patient", 2), 2, "at least 2"),
+        (("--encoder", "NOWHERE", "--by", "dhash"), 2, "takes no encoder"),
+        (("--encoder", "NOWHERE", "--by", "embedding"), 4, "NOWHERE"),
+        (("--against", "ITSELF"), 2, "compared with itself"),
+        (("--strict",), 2, "give --against"),
+        (("--protect", "modalty == 'CT'"), 2, "did you mean 'modality'?"),
+        (("--set", "same_by=random"), 2, "says nothing about likeness"),
+        (("--budget", 1, "--within", "patient"), 2, "no selection of at most 1 images"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_anything_is(
+    reduced, run_main, tmp_path, more, code, message
+):
+    given = [reduced.archive if word == "ITSELF" else word for word in more]
+    found, _, err = run_main("reduce", reduced.archive, *given, "-o", tmp_path / "out")
+    assert (found, message in err) == (code, True), err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
