@@ -6,6 +6,7 @@ python docs/generate.py          rewrite them
 python docs/generate.py --check  exit 1 if one of them is not current
 """
 
+import dataclasses
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -82,10 +83,7 @@ def plugins_page() -> str:
     for flag, package in FOLDERS.items():
         chosen = flag if flag.startswith("by") else f"`{flag}`"
         parts.append(f"## {package.KIND.capitalize()} ({chosen})\n")
-        parts.append("| name | what it is |\n|---|---|")
-        parts += [
-            f"| `{name}` | {plugins.summary(package, name)} |" for name in plugins.names(package)
-        ]
+        parts += plugin_table(package)
         parts.append("")
     parts.append("## Presets (`--preset`)\n")
     parts.append("| stage | name | settings |\n|---|---|---|")
@@ -96,6 +94,27 @@ def plugins_page() -> str:
             parts.append(f"| {stage} | `{name}` | {shown} |")
     parts.append("")
     return "\n".join(parts)
+
+
+def plugin_table(package: ModuleType) -> list[str]:
+    """One row per plugin of a folder, with its default threshold and its options if any."""
+    rows = [(name, plugins.load(package, name)) for name in plugins.names(package)]
+    kinds = [("threshold", lambda plugin: f"{plugin.THRESHOLD:g}", "THRESHOLD"),
+             ("options and their defaults", options_of, "Config")]  # fmt: skip
+    shown = [(title, tell) for title, tell, needed in kinds
+             if all(hasattr(plugin, needed) for _, plugin in rows)]  # fmt: skip
+    table = [f"| name | what it is |{''.join(f' {title} |' for title, _ in shown)}",
+             "|---|---|" + "---|" * len(shown)]  # fmt: skip
+    for name, plugin in rows:
+        more = "".join(f" {tell(plugin)} |" for _, tell in shown)
+        table.append(f"| `{name}` | {plugins.summary(package, name)} |{more}")
+    return table
+
+
+def options_of(plugin: ModuleType) -> str:
+    """The options of a plugin as `name=default`."""
+    fields = dataclasses.fields(plugin.Config)
+    return ", ".join(f"`{field.name}={field.default}`" for field in fields)
 
 
 def quarantine_page() -> str:

@@ -105,7 +105,7 @@ def groups(aliases: Iterable[Alias], kinds: Collection[str] = (ALIAS,)) -> Mappi
     """Return for every patient named the smallest key of all that are the same person.
 
     Being the same person carries over, so these are connected components. That is right for
-    identities; it is not for images that look alike, see `reduction/_leader.py`.
+    identities; it is not for images that look alike, see `thinning/leader.py`.
 
     Args:
         aliases: Pairs of patients.

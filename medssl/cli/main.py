@@ -29,7 +29,7 @@ from medssl.cli import (
 from medssl.foundation.errors import Interrupted, MedSSLError, ResourceError
 
 CTRL_C = 130  # exit code
-_CONTINUE = "the same command with --resume continues"
+_CONTINUE = "the same command with --resume continues what was begun"
 
 app = typer.Typer(
     name="medssl",

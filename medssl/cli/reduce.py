@@ -8,6 +8,7 @@ import typer
 
 from medssl import reduction
 from medssl.cli import console, options
+from medssl.foundation.wording import counted
 
 if TYPE_CHECKING:
     from medssl.config.reduce import ReduceSettings
@@ -72,7 +73,7 @@ def reduce(  # noqa: PLR0913 - one parameter per option
     sets: options.Sets = None,
     device: options.Device = "auto",
     memory_budget: Annotated[
-        float, typer.Option(min=0.01, help="GiB that comparing images may need.")
+        float, typer.Option(min=0.01, max=1024, help="GiB that comparing images may need.")
     ] = 0.25,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads that read images; one per core.")
@@ -114,18 +115,25 @@ def reduce(  # noqa: PLR0913 - one parameter per option
 def _rows(settings: "ReduceSettings", result: "ReduceResult") -> list[tuple[str, object]]:
     """Return what the console says of a selection."""
     rows: list[tuple[str, object]] = [
-        ("kept", f"{result.n_kept} of {result.n_images} images"),
+        ("kept", f"{result.n_kept:,} of {result.n_images:,} images"),
         ("by", f"{_how(settings, result)} within {result.within} ({result.n_scopes})"),
     ]
     if result.n_protected:
         rows.append(("protected", f"{result.n_protected} images"))
     if settings.against:
-        rows.append(("left out", f"{result.n_left_out} images that --against holds: leaks.parquet"))
+        rows.append(
+            (
+                "left out",
+                f"{counted(result.n_left_out, 'image')} that --against shows: leaks.parquet",
+            )
+        )
     if result.n_aliases:
-        rows.append(("look at", f"probable_alias.csv: {result.n_aliases} pairs of patients"))
+        pairs = f"{counted(result.n_aliases, 'pair')} of patients who may be one"
+        rows.append(("aliases", f"{pairs}: look at probable_alias.csv"))
+    rows += [("attention", caution) for caution in result.cautions]
     rows += [("selection", result.folder), ("report", result.report)]
     if result.controls:
-        told = f"{len(result.controls)} random selections of the same size"
+        told = f"{counted(len(result.controls), 'random selection')} of the same size"
         rows.append(("controls", f"{told}, in {result.folder / 'controls'}"))
     return rows
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
 
 from medssl.config.settings import Settings
+from medssl.config.training import Span
 from medssl.foundation.errors import UsageError
 
 Selector = Literal["leader", "k_center", "balanced_kmeans"]
@@ -23,7 +24,7 @@ def _parts(value: Any) -> Any:  # noqa: ANN401 - whatever a file or a flag holds
 class Shown(Settings):
     """What a similarity is shown of an image."""
 
-    window_hu: tuple[float, float] = (-1000.0, 1000.0)  # of CT; other images by their own range
+    window_hu: Span = (-1000.0, 1000.0)  # of CT; other images by their own range
     mask: bool = True  # black outside the body, of CT and MR
 
 
@@ -34,7 +35,7 @@ class ReduceSettings(Settings):
     by: Annotated[tuple[str, ...], BeforeValidator(_parts)] = Field(("dhash",), min_length=1)
     # strategies, under any of which one image may stand for another; see `medssl list strategies`
     options: Mapping[str, Mapping[str, Any]] = {}  # of each strategy, by its name
-    encoder: Path | None = None  # what `embedding` sees with, a run or a weight file; None: pixels
+    encoder: Path | None = None  # pretrain run or export `embedding` sees with; None: pixels
     shown: Shown = Shown()
     within: Literal["auto", "series", "patient", "site", "archive"] = "auto"
     threshold: Annotated[tuple[Similarity, ...], BeforeValidator(_parts)] = ()  # similarities
@@ -124,21 +125,17 @@ class ReduceSettings(Settings):
     @model_validator(mode="after")
     def _limits(self) -> Self:
         most = self.max_per_patient
-        if most is not None and self.within not in ("series", "patient"):
-            raise UsageError(
-                "a most per patient needs images to be compared within patients",
-                where="max_per_patient",
-                fix="give --within series or patient",
-            )
         if most is not None and self.select != "leader":
             raise UsageError(
                 f"{self.select} knows no most per patient", where="max_per_patient",
-                fix="use --select leader, or --within patient",
+                fix="use --select leader",
             )  # fmt: skip
-        if most is not None and most < self.min_per_patient:
+        least = max(self.min_per_patient, self.min_per_series)
+        if most is not None and most < least:
             raise UsageError(
-                f"at most {most} and at least {self.min_per_patient} images per patient",
+                f"at most {most} images of a patient, and at least {least}",
                 where="max_per_patient",
+                fix=f"allow {least}",
             )
         if self.strict and not self.against:
             raise UsageError("nothing to be strict about", where="strict", fix="give --against")

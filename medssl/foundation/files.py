@@ -90,8 +90,8 @@ def _file_among(path: Path) -> Path:
 
 
 def sweep(folder: Path) -> None:
-    """Remove temporary files an earlier, killed process left in ``folder``."""
-    for stale in folder.glob(f"{TEMP_PREFIX}*"):
+    """Remove temporary files an earlier, killed process left in ``folder`` or below."""
+    for stale in folder.rglob(f"{TEMP_PREFIX}*"):
         with suppress(OSError):
             stale.unlink()
 

@@ -73,9 +73,7 @@ class SiteKey:
 
     def _digest(self, domain: str, *parts: str) -> str:
         message = "\0".join((f"medssl/{domain}/v1", *parts))
-        raw = hmac.new(
-            self.secret, message.encode("utf-8", "surrogateescape"), hashlib.sha256
-        ).digest()
+        raw = hmac.digest(self.secret, message.encode("utf-8", "surrogateescape"), "sha256")
         return base64.b32encode(raw).decode().lower()[:26]
 
 

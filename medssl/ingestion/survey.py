@@ -105,7 +105,8 @@ def find(
         for file in walked
     ]
     here = {(file.source, file.relative) for file in files}
-    within = {parent for file in walked for parent in file.path.parents}  # a ZIP archive by now
+    folders = {file.path.parent for file in walked}
+    within = {parent for folder in folders for parent in (folder, *folder.parents)}  # a ZIP by now
     files += [
         file
         for file in remembered

@@ -1,4 +1,4 @@
-"""What a strategy file provides: seven constants, `Config` and six functions."""
+"""What a strategy file provides: seven constants, `Config` and seven functions."""
 
 from collections.abc import Iterable
 from typing import Any, Literal, Protocol
@@ -66,6 +66,10 @@ class StrategyModule(Protocol):
 
     def rank(self, descriptors: NDArray[Any], config: Any) -> NDArray[np.float64]:  # noqa: ANN401
         """Return a number per image; lower comes first and is kept rather. Equal: archive order."""
+        ...
+
+    def is_blank(self, descriptors: NDArray[Any]) -> NDArray[np.bool_]:
+        """Say which images show nothing, shape (N,): alike to each other, but nobody's image."""
         ...
 
     def pair_bytes(self, descriptors: NDArray[Any]) -> int:

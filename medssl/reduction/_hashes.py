@@ -43,6 +43,11 @@ def similarity(
     return shared
 
 
+def is_blank(descriptors: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Return which descriptors are of blank images, shape (N,)."""
+    return np.asarray(descriptors[:, -1] == 1)
+
+
 def exact(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.float64]:
     """Return the similarities (n,) of pairs of descriptors (n, F) and (n, F)."""
     bits = WORD * (a.shape[1] - 1)

@@ -71,6 +71,11 @@ def rank(descriptors: NDArray[Any], config: Config) -> NDArray[np.float64]:
     return np.zeros(len(descriptors))
 
 
+def is_blank(descriptors: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which thumbnails show nothing."""
+    return _hashes.is_blank(descriptors)
+
+
 def pair_bytes(descriptors: NDArray[Any]) -> int:
     """Return the bytes of the result; the scratch has a fixed size."""
     del descriptors

@@ -1,9 +1,9 @@
 """Cosine similarity of embeddings, as compared in "Less is More" (arXiv:2410.14524).
 
-With `encoder` (a pretrain run or a file of weights) the embedding is what that encoder makes of an
-image. Without, it is the image itself, shrunk to `side` x `side`, less its mean: the cosine is then
-the correlation of two thumbnails. Negative cosines count as 0, and blank images are alike among
-themselves only.
+With `encoder` (a pretrain run or its export) the embedding is what that encoder makes of an image.
+Without, it is the image itself, shrunk to `side` x `side`, less its mean: the cosine is then the
+correlation of two thumbnails, and blank images are alike among themselves only. Negative cosines
+count as 0.
 
 A threshold found for one encoder says nothing about another: some place all images of an archive
 above 0.9. The default is meant for thumbnails; with an encoder `--keep` is the safer way. An
@@ -78,6 +78,11 @@ def rank(descriptors: NDArray[Any], config: Config) -> NDArray[np.float64]:
     """Return zeros: images are walked in archive order."""
     del config
     return np.zeros(len(descriptors))
+
+
+def is_blank(descriptors: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which thumbnails show nothing."""
+    return np.asarray(descriptors[:, -1] == 1)
 
 
 def pair_bytes(descriptors: NDArray[Any]) -> int:

@@ -69,6 +69,11 @@ def rank(descriptors: NDArray[Any], config: Config) -> NDArray[np.float64]:
     return -np.asarray(descriptors[:, 0], dtype=np.float64)
 
 
+def is_blank(descriptors: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return that none is: how much an image holds is its similarity."""
+    return np.zeros(len(descriptors), dtype=bool)
+
+
 def pair_bytes(descriptors: NDArray[Any]) -> int:
     """Return the bytes of the result."""
     del descriptors

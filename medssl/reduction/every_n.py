@@ -63,6 +63,11 @@ def rank(descriptors: NDArray[Any], config: Config) -> NDArray[np.float64]:
     return np.zeros(len(descriptors))
 
 
+def is_blank(descriptors: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return that none is known to be: pixels are not looked at."""
+    return np.zeros(len(descriptors), dtype=bool)
+
+
 def pair_bytes(descriptors: NDArray[Any]) -> int:
     """Return the bytes of the result and of one step on the way to it."""
     del descriptors

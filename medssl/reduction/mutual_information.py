@@ -94,6 +94,11 @@ def rank(descriptors: NDArray[Any], config: Config) -> NDArray[np.float64]:
     return np.zeros(len(descriptors))
 
 
+def is_blank(descriptors: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which thumbnails show nothing."""
+    return np.asarray((descriptors == descriptors[:, :1]).all(axis=1))
+
+
 def pair_bytes(descriptors: NDArray[Any]) -> int:
     """Return the bytes of the result; the histograms are few at a time."""
     del descriptors

@@ -23,7 +23,7 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
-from medssl.data.shown import Shown
+from medssl.data.shown import Shown, contrast
 from medssl.reduction import _cosine
 from medssl.reduction._contract import Needs
 
@@ -36,6 +36,7 @@ STEP = 0.0
 ERROR = 1e-4
 _WINDOW, _SIGMA = 11, 1.5  # px
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+_BLANK_BELOW = 6.0  # grey levels of contrast: less shows nothing
 _MIDDLE = 128.0  # taken off grey values, so that squares lose little to rounding
 _TILE = 128  # images filtered at a time
 _GPU_ROWS = 16  # images compared at a time with a tile; on a CPU it is one
@@ -109,6 +110,13 @@ def rank(descriptors: NDArray[Any], config: Config) -> NDArray[np.float64]:
     """Return zeros: images are walked in archive order."""
     del config
     return np.zeros(len(descriptors))
+
+
+def is_blank(descriptors: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which thumbnails show nothing."""
+    side = math.isqrt(descriptors.shape[1])
+    thumbnails = np.asarray(descriptors).reshape(-1, side, side)
+    return np.array([contrast(image) < _BLANK_BELOW for image in thumbnails], dtype=bool)
 
 
 def pair_bytes(descriptors: NDArray[Any]) -> int:

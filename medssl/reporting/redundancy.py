@@ -34,13 +34,16 @@ LIKENESS = {  # the histograms, and what each one counts
 _THOUSANDS = re.compile(r"\b\d{1,3}(?:,\d{3})+\b")
 
 
-def write(folder: Path, account: Account, images: ShownImages | None) -> None:
+def write(folder: Path, account: Account, images: ShownImages | None) -> tuple[str, ...]:
     """Write the report of a reduction: `report.json`, its tables and `report.html`.
 
     Args:
         folder: Of the run.
         account: All that it is made from.
         images: Its images, to be shown on the page; None: no pixels appear.
+
+    Returns:
+        What the page cautions against, in a few words each.
     """
     done = accounting.compose(account)
     reduce_report.write(folder, done.record, done.strata, done.per_patient, done.per_series)
@@ -49,6 +52,7 @@ def write(folder: Path, account: Account, images: ShownImages | None) -> None:
     if images is not None:
         pairs, strips = gallery.draw(images, account.images, done, account.pool, account.thinned)
     files.write_text(folder / "report.html", render(done.record, pairs, strips))
+    return tuple(f"{row['about']}: {row['text']}" for row in done.record["cautions"])
 
 
 def render(record: Record, pairs: Sequence[Pair] = (), strips: Sequence[Strip] = ()) -> str:

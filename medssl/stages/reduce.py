@@ -5,9 +5,8 @@ them. Each is a run of this stage in a folder of its own.
 """
 
 import shutil
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,20 @@ from medssl.config.settings import to_plain
 from medssl.foundation import files
 from medssl.foundation.cost import Cost, peak_memory
 from medssl.foundation.errors import DataError
-from medssl.foundation.reporting import Reporter, Silent, Tee
+from medssl.foundation.reporting import Recording, Reporter, Silent, Tee
 from medssl.reporting import redundancy
-from medssl.thinning import audit, chains, choosing, leakage, matching, pools, protecting, strangers
+from medssl.thinning import (
+    accounting,
+    audit,
+    chains,
+    choosing,
+    leakage,
+    matching,
+    pools,
+    protecting,
+    strangers,
+    trial,
+)
 from medssl.thinning.accounting import Account
 from medssl.thinning.describing import Describing
 from medssl.thinning.images import Images, scopes_of
@@ -35,9 +45,8 @@ from medssl.training import seeing
 
 _SMOKE_PATIENTS = 16
 _TRIAL = 64  # images described to say how long all of them take
-_TRIAL_ROWS = 256  # compared with each other for the same
+_CONTROL_SECONDS = 0.5  # that a random selection takes
 _ROW_BYTES = 100  # of the tables of a selection, per image
-_ALIASES_SECONDS = 60  # that looking for them may take unasked
 _DESCRIPTORS = "descriptors"  # folder of a run that is under way
 
 
@@ -67,6 +76,7 @@ class ReduceResult:
     n_aliases: int | None  # pairs of patients that may be one; None: not looked for
     controls: tuple[str, ...]  # folders of random selections of the same size
     report: Path
+    cautions: tuple[str, ...]  # what its first page says needs attention
     notes: tuple[str, ...]
 
 
@@ -94,15 +104,16 @@ def plan(settings: ReduceSettings) -> ReducePlan:
         settings = settings.model_copy(update={"controls": 0})  # it is one
     settings, notes = choosing.within(settings, table)
     chain = chains.links(settings)
-    settings, asked = _resolve_aliases(settings, table.num_rows)
+    settings, asked = chains.with_aliases(settings, table.num_rows)
     settings, own = chains.with_thresholds(settings, chain)
     if settings.encoder is not None:
         seeing.open_encoder(settings.encoder, archive.read_info(settings.archive).channels)
     labels = archive.read_labels(settings.archive)
     settings, protected, said = protecting.resolve(settings, table, labels)
     scopes = scopes_of(table, settings.within)
-    least = sum(max(1, int(protected[rows].sum())) for rows in scopes)
-    pools.require(choosing.budget(settings, table.num_rows), least)
+    if not settings.against:  # how much that leaves, only pixels tell
+        least = sum(max(1, int(protected[rows].sum())) for rows in scopes)
+        pools.require(choosing.budget(settings, table.num_rows), least)
     if settings.match is not None:
         matching.counts(settings, table, scopes)
     warned = [note for other in leakage.archives(settings, table) for note in other.notes]
@@ -121,20 +132,14 @@ def cost(settings: ReduceSettings) -> Cost:
     table = _read(settings)
     n = table.num_rows
     some = table.take(np.unique(np.linspace(0, n - 1, _TRIAL).astype(int)))
-    images = Images((settings.archive,), (some,))
     pairs = sum(len(rows) ** 2 for rows in scopes_of(table, settings.within))
     passes = pools.HALVINGS if settings.limits_size and settings.select == "leader" else 1
-    seconds = 0.0
+    seconds = _CONTROL_SECONDS * settings.controls
     features, _ = _features(settings, "auto")
-    for link in chains.links(settings):
-        read = images.read(link, settings.within, settings.shown, features)
-        started = time.perf_counter()
-        descriptors = link.strategy.describe(read(0, images.n), link.config)
-        seconds += (time.perf_counter() - started) / images.n * n
-        block = np.resize(descriptors, (_TRIAL_ROWS, *descriptors.shape[1:]))
-        started = time.perf_counter()
-        link.strategy.similarity(block, block, link.config)
-        seconds += (time.perf_counter() - started) / len(block) ** 2 * pairs * passes
+    links = [(link, pairs * passes) for link in chains.links(settings)]
+    if settings.aliases or settings.against:
+        links.append((chains.judge(settings), n**2 // 2))
+    seconds += trial.seconds(links, Images((settings.archive,), (some,)), settings, features, n)
     return Cost(
         seconds=seconds,
         disk_bytes=_ROW_BYTES * n * (1 + settings.controls),
@@ -171,7 +176,8 @@ def run(
         out, stage="reduce", settings=settings, inputs=_inputs(settings), resume=resume
     ) as folder:
         folder.environment()
-        told = Tee(reporter or Silent(), folder.log)
+        kept_words = Recording()
+        told = Tee(reporter or Silent(), folder.log, kept_words)
         for note in planned.notes:
             told.note(note)
         work = _prepare(settings, out, told, means or Means())
@@ -192,9 +198,10 @@ def run(
             aliases=alike,
             settings=to_plain(settings),
             notes=planned.notes,
+            warnings=kept_words.warnings,
         )
         shown = Images((settings.archive,), (work.table,)).shown(settings.shown)[0]
-        redundancy.write(out, account, shown if settings.thumbnails else None)
+        cautions = redundancy.write(out, account, shown if settings.thumbnails else None)
         for seed, name in enumerate(record.controls):
             _control(settings, out, seed, out / name, means)
         shutil.rmtree(out / _DESCRIPTORS, ignore_errors=True)
@@ -212,6 +219,7 @@ def run(
         n_aliases=None if alike is None else sum(row.kind == aliases.ALIAS for row in alike),
         controls=record.controls,
         report=out / "report.html",
+        cautions=cautions,
         notes=planned.notes,
     )
 
@@ -221,7 +229,7 @@ class _Work:
     """Everything a selection is chosen from."""
 
     table: pa.Table  # rows of images.parquet
-    chain: tuple[Metric, ...]  # which know the images of `against` as well, after those
+    chain: tuple[Metric, ...]
     encoder: Mapping[str, Any]
     judge: Metric | None  # says what is probably the same image; None: nobody asks
     left_out: NDArray[np.bool_]
@@ -232,10 +240,9 @@ def _prepare(settings: ReduceSettings, out: Path, told: Reporter, means: Means) 
     """Describe all images, and leave out what shows what will be evaluated on."""
     table = _read(settings)
     against = leakage.archives(settings, table)
-    images = Images((settings.archive, *settings.against), (table, *(o.table for o in against)))
     features, encoder = _features(settings, means.device)
-    describe = Describing(
-        images=images,
+    own = Describing(
+        images=Images((settings.archive,), (table,)),
         settings=settings,
         features=features,
         folder=out / _DESCRIPTORS,
@@ -244,10 +251,13 @@ def _prepare(settings: ReduceSettings, out: Path, told: Reporter, means: Means) 
         memory=means.memory,
         threads=means.threads,
     )
-    chain = tuple(describe.metric(link) for link in chains.links(settings))
-    judge = (
-        describe.metric(chains.judge(settings)) if settings.against or settings.aliases else None
-    )
+    chain = tuple(own.metric(link) for link in chains.links(settings))
+    judge = None
+    if settings.against or settings.aliases:  # it alone knows the images of the others, after ours
+        all_images = Images(
+            (settings.archive, *settings.against), (table, *(o.table for o in against))
+        )
+        judge = replace(own, images=all_images).metric(chains.judge(settings))
     leaks = leakage.find(table, against, judge)
     selection.write_leaks(out, leakage.to_table(leaks))
     if leaks:
@@ -256,10 +266,16 @@ def _prepare(settings: ReduceSettings, out: Path, told: Reporter, means: Means) 
         raise DataError(
             f"the pool shows what will be evaluated on: {leakage.summary(leaks)}",
             where=str(out / selection.LEAKS_FILE),
-            fix="leave out --strict: such images are then kept out of the selection",
+            fix="leave out --strict, with another --out: such images are then left out",
         )
     left_out = np.zeros(table.num_rows, dtype=bool)
     left_out[list(leaks)] = True
+    if left_out.all():
+        raise DataError(
+            "every image shows what will be evaluated on",
+            where=str(out / selection.LEAKS_FILE),
+            fix="check that --against is not made of the same scans",
+        )
     if settings.match is not None:
         left_out = ~matching.pool(settings.match, table)
     labels = archive.read_labels(settings.archive)
@@ -292,18 +308,9 @@ def _select(
         counts = matching.counts(settings, work.table, [scope.rows for scope in work.pool.scopes])
         return pools.take(work.chain[0], work.pool, counts), (None,)
     budget = choosing.budget(settings, int((~work.left_out).sum()))
-    thinned, taus = choosing.choose(
-        settings,
-        work.chain,
-        work.pool,
-        budget,
-        lambda tau, kept: told.note(f"threshold {tau:g} keeps {kept} images"),
-    )
-    if not len(thinned.dropped):
-        told.warn(
-            f"nothing is redundant within a {settings.within}: all images are kept; "
-            "a wider --within or a lower --threshold drops more"
-        )
+    thinned, taus = choosing.choose(settings, work.chain, work.pool, budget, told)
+    for warning in choosing.warnings(settings, work.pool, thinned):
+        told.warn(warning)
     return thinned, taus
 
 
@@ -312,8 +319,7 @@ def _aliases(settings: ReduceSettings, work: _Work) -> list[aliases.Alias] | Non
     if work.judge is None or not settings.aliases:
         return None
     rows = np.flatnonzero(~work.left_out)
-    found = strangers.pairs(work.judge, rows, work.pool.patient, work.judge.tau)
-    return strangers.to_aliases(found, work.table, work.judge)
+    return strangers.find(work.judge, rows, work.pool.patient, work.table)
 
 
 def _record(
@@ -328,7 +334,9 @@ def _record(
         n_images=work.table.num_rows,
         n_kept=len(thinned.kept),
         n_left_out=int(work.left_out.sum()),
-        options={metric.name: asdict(metric.config) for metric in work.chain},
+        options={
+            metric.name: accounting.without_paths(asdict(metric.config)) for metric in work.chain
+        },
         encoder=work.encoder,
         controls=tuple(f"controls/random-{seed}" for seed in range(settings.controls)),
         smoke=settings.smoke,
@@ -364,19 +372,6 @@ def _read(settings: ReduceSettings) -> pa.Table:
         some = sorted(set(keys.to_pylist()))[:_SMOKE_PATIENTS]
         table = table.filter(pc.is_in(keys, pa.array(some, pa.string())))
     return table
-
-
-def _resolve_aliases(
-    settings: ReduceSettings, n_images: int
-) -> tuple[ReduceSettings, tuple[str, ...]]:
-    """Return the settings that say whether to look for patients under two ids."""
-    judge = chains.judge(settings)
-    if settings.aliases != "auto":
-        return settings, ()
-    seconds = n_images**2 / 2 * judge.strategy.PAIR_NS * 1e-9
-    wanted = seconds <= _ALIASES_SECONDS
-    note = f"no search for patients under two ids (auto: {n_images} images); --aliases asks for it"
-    return settings.model_copy(update={"aliases": wanted}), () if wanted else (note,)
 
 
 def _inputs(settings: ReduceSettings) -> dict[str, str]:

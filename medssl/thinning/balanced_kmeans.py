@@ -1,9 +1,10 @@
 """Balanced k-means: a budget spread evenly over clusters of the descriptors.
 
 After Vo et al. (2024, arXiv:2405.15613), one level: a scope is clustered by k-means, every cluster
-gives the same number of images as far as it has them, those nearest to its centre first. Rare kinds
-of images so count as much as common ones. How unlike a dropped image may be to its representative
-is not bounded, only stated.
+gives the same number of images as far as it has them: the one nearest to its centre, then again and
+again what is least like those. Rare kinds of images so count as much as common ones. How unlike a
+dropped image may be to its representative is not bounded, only stated, and two kept images of
+neighbouring clusters may be alike.
 """
 
 import warnings
@@ -16,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from medssl.foundation import seeding
-from medssl.thinning import outcomes
+from medssl.thinning import k_center, outcomes
 from medssl.thinning.metrics import Metric, Rows
 from medssl.thinning.nearest import Nearest
 from medssl.thinning.outcomes import Thinned
@@ -109,10 +110,15 @@ def _chosen(metric: Metric, scope: Scope, share: int, seed: int) -> Rows:
     members = [np.flatnonzero(label == k) for k in np.unique(label)]
     counts = level(np.array([len(m) for m in members]), wanted, np.zeros(len(members), dtype=int))
     picked = [
-        rows[m[np.argsort(distance[m], kind="stable")][:count]]
+        _spread(metric, rows[m[np.argsort(distance[m], kind="stable")]], int(count))
         for m, count in zip(members, counts, strict=True)
     ]
     return np.concatenate([fixed, *picked])
+
+
+def _spread(metric: Metric, rows: Rows, count: int) -> Rows:
+    """Return ``count`` images of a cluster, the first and those least like the ones before."""
+    return k_center.select(metric, [Scope(rows)], count).kept if count else rows[:0]
 
 
 def _clusters(

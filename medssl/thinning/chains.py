@@ -11,6 +11,8 @@ from medssl.foundation import plugins
 from medssl.foundation.errors import UsageError
 from medssl.reduction._contract import Needs, StrategyModule
 
+_ALIASES_SECONDS = 60  # that looking for them may take unasked
+
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
@@ -82,8 +84,23 @@ def judge(settings: ReduceSettings) -> Link:
     return Link(name=settings.same_by, strategy=strategy, config=strategy.Config(), tau=tau)
 
 
+def with_aliases(settings: ReduceSettings, n_images: int) -> tuple[ReduceSettings, tuple[str, ...]]:
+    """Return the settings that say whether to look for patients under two ids."""
+    link = judge(settings)
+    if settings.aliases != "auto":
+        return settings, ()
+    seconds = n_images**2 / 2 * link.strategy.PAIR_NS * 1e-9
+    wanted = seconds <= _ALIASES_SECONDS
+    note = f"no search for patients under two ids (auto: {n_images} images); --aliases asks for it"
+    return settings.model_copy(update={"aliases": wanted}), () if wanted else (note,)
+
+
 def _options(settings: ReduceSettings, name: str) -> Mapping[str, Any]:
     options = dict(settings.options.get(name, {}))
+    if "encoder" in options:
+        raise UsageError(
+            "an encoder is no option of a strategy", where=f"options.{name}", fix="use --encoder"
+        )
     if settings.encoder is not None and _sees(plugins.load(reduction, name)):
         options["encoder"] = str(settings.encoder)
     return options

@@ -17,7 +17,7 @@ from medssl.foundation.reporting import Reporter
 from medssl.reduction._contract import StrategyModule
 from medssl.thinning.chains import Link
 from medssl.thinning.images import Features, Images, Read
-from medssl.thinning.metrics import Metric
+from medssl.thinning.metrics import Metric, own_order
 
 CHUNK = 512  # images described at a time; a multiple of the batches an encoder takes
 _AHEAD = 4  # chunks in the making per thread: bounds what waits in memory
@@ -38,21 +38,23 @@ class Describing:
 
     def metric(self, link: Link) -> Metric:
         """Return a strategy with its descriptors of all images; asked again, it has them."""
-        digest = files.sha256_text(repr(link.config))[:8]
+        digest = files.sha256_text(repr(link.config) + str(self.images.n))[:8]
         read = self.images.read(link, self.settings.within, self.settings.shown, self.features)
+        descriptors = describe(
+            link.strategy,
+            link.config,
+            read,
+            self.images.n,
+            self.folder / f"{link.name}-{digest}.npy",
+            self.reporter,
+            1 if link.needs == "features" else self.threads,
+        )
         return Metric(
             name=link.name,
             strategy=link.strategy,
             config=link.config,
-            descriptors=describe(
-                link.strategy,
-                link.config,
-                read,
-                self.images.n,
-                self.folder / f"{link.name}-{digest}.npy",
-                self.reporter,
-                1 if link.needs == "features" else self.threads,
-            ),
+            descriptors=descriptors,
+            places=own_order(link.strategy, link.config, descriptors),
             tau=1.0 if link.tau is None else link.tau,
             device=self.device,
             memory=self.memory,
@@ -90,7 +92,11 @@ def describe(  # noqa: PLR0913 - the last two do not decide the result
     with ThreadPoolExecutor(workers) as pool:
         parts = _ahead(pool, make, starts, _AHEAD * workers)
         tracked = reporter.track(
-            parts, task=f"describe {path.stem}", total=len(starts), unit="images", each=CHUNK
+            parts,
+            task=f"describe {path.stem.partition('-')[0]}",
+            total=len(starts),
+            unit="images",
+            each=CHUNK,
         )
         for start, part in zip(starts, tracked, strict=True):
             if array is None:

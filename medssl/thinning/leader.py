@@ -7,7 +7,7 @@ are within one. Connected components give neither: on a smooth series they keep 
 hundred.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,9 @@ from medssl.thinning.scoping import Scope
 KEPT = -1
 
 
+Watch = Callable[[Iterable["_Part"], int], Iterable["_Part"]]
+
+
 class _Part(NamedTuple):
     """Images in the order they were walked."""
 
@@ -29,17 +32,26 @@ class _Part(NamedTuple):
     stage: NDArray[np.int32]  # which metric of the chain drops each; KEPT: none
 
 
-def select(chain: Sequence[Metric], scopes: Sequence[Scope], block: int | None = None) -> Thinned:
+def select(
+    chain: Sequence[Metric],
+    scopes: Sequence[Scope],
+    block: int | None = None,
+    watch: Watch | None = None,
+) -> Thinned:
     """Thin every scope on its own.
 
     Args:
         chain: Under any of these an image may stand for another; the first that does is named.
         scopes: No image is in two of them.
         block: Images handled at a time; it does not change the result.
+        watch: Shows progress: given the blocks as they are done and their number, yields them.
     """
     found = [Nearest(metric, floor=metric.tau) for metric in chain]
     parts = [_Part(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int32))]
-    parts += [part for scope in scopes for part in _walk(chain, found, scope, block)]
+    size = block or min(metric.block for metric in chain)
+    blocks = (part for scope in scopes for part in _walk(chain, found, scope, size))
+    n_blocks = sum(-(-len(scope.rows) // size) for scope in scopes)
+    parts += watch(blocks, n_blocks) if watch else blocks
     rows, stage = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     dropped, stage = rows[stage != KEPT], stage[stage != KEPT]
     representative = np.zeros(len(dropped), dtype=np.int64)
@@ -54,10 +66,9 @@ def select(chain: Sequence[Metric], scopes: Sequence[Scope], block: int | None =
 
 
 def _walk(
-    chain: Sequence[Metric], found: Sequence[Nearest], scope: Scope, block: int | None
+    chain: Sequence[Metric], found: Sequence[Nearest], scope: Scope, size: int
 ) -> Iterator[_Part]:
     """Yield the images of a scope, block by block, with what stands for them in ``found``."""
-    size = block or min(metric.block for metric in chain)
     kept = scope.rows[:0]
     for start in range(0, len(scope.rows), size):
         rows, fixed = scope.rows[start : start + size], max(0, scope.fixed - start)

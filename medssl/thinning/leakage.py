@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from medssl.artifacts import archive, selection
 from medssl.artifacts.archive import ArchiveInfo
@@ -106,8 +105,8 @@ def summary(found: Mapping[int, dict[str, object]]) -> str:
     """Return in a few words what was found."""
     reasons = [row["reason"] for row in found.values()]
     return (
-        f"{reasons.count(PATIENT)} images of patients and {reasons.count(IMAGE)} images "
-        "of the archives to be evaluated on"
+        f"{reasons.count(PATIENT)} images show patients of the archives to be evaluated on, "
+        f"{reasons.count(IMAGE)} others are probably images there"
     )
 
 
@@ -124,8 +123,9 @@ def _patients(table: pa.Table, other: Against) -> list[tuple[int, int]]:
 
 def _images(table: pa.Table, other: Against, metric: Metric) -> Nearest:
     nearest = Nearest(metric, floor=metric.tau)
-    rows: NDArray[np.int64] = np.arange(table.num_rows)
-    nearest.offer(rows, other.offset + np.arange(other.table.num_rows))
+    rows, there = np.arange(table.num_rows), other.offset + np.arange(other.table.num_rows)
+    blank = metric.strategy.is_blank(metric.descriptors)
+    nearest.offer(rows[~blank[rows]], there[~blank[there]])
     return nearest
 
 

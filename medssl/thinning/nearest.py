@@ -50,12 +50,26 @@ class Nearest:
         if not error:
             self._improve(rows[some], tile[table[some].argmax(axis=1)], top[some].astype(float))
             return
+        some = self._take_copies(rows, tile, table, some)
         candidates = table[some] >= np.maximum(bound[some], top[some] - 2 * error)[:, None]
         place, column = np.nonzero(candidates)
         values = self._metric.exact(rows[some][place], tile[column])
         best = np.lexsort((column, -values, place))
         best = best[np.unique(place[best], return_index=True)[1]]  # the first of each row
         self._improve(rows[some][place[best]], tile[column[best]], values[best])
+
+    def _take_copies(self, rows: Rows, tile: Rows, table: NDArray[np.floating], some: Rows) -> Rows:
+        """Take images that are equal, of which there may be thousands; return the other rows.
+
+        The first that is nearly so is the first that can be: nothing is more similar.
+        """
+        nearly = table[some] >= 1 - self._metric.error
+        has = np.flatnonzero(nearly.any(axis=1))
+        first = nearly[has].argmax(axis=1)
+        value = self._metric.exact(rows[some[has]], tile[first])
+        is_copy = value == 1.0
+        self._improve(rows[some[has[is_copy]]], tile[first[is_copy]], value[is_copy])
+        return np.delete(some, has[is_copy])
 
     def _improve(self, rows: Rows, names: Rows, values: NDArray[np.float64]) -> None:
         better = (values >= self._floor) & (values > self.similarity[rows])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,14 +41,14 @@ class Pool:
         return len(self.protected)
 
 
-def thin(chain: Sequence[Metric], pool: Pool, block: int | None = None) -> Thinned:
+def thin(chain: Sequence[Metric], pool: Pool, **how: Any) -> Thinned:  # noqa: ANN401 - of `select`
     """Thin every scope by the thresholds of a chain; see `leader.select`.
 
     A patient with more images left than allowed is thinned again, by the highest threshold of
     the last metric that leaves few enough. Where a patient or a series has too few, those of its
     dropped images that are least like their representative stay.
     """
-    thinned = leader.select(chain, pool.scopes, block)
+    thinned = leader.select(chain, pool.scopes, **how)
     if pool.max_per_patient is not None:
         thinned = _capped(chain, pool, thinned, pool.max_per_patient)
     return floored(thinned, pool)
@@ -68,8 +69,9 @@ def require(budget: int | None, least: int) -> None:
     """
     if budget is not None and budget < least:
         raise UsageError(
-            f"no selection of at most {budget} images: one of each scope, protected images and "
-            f"the least number of each patient and series come to {least}",
+            f"no selection of at most {budget} images: what is alike to nothing kept, one of each "
+            f"scope, protected images and the least number of each patient and series come to "
+            f"{least}",
             where="budget",
             fix=f"allow {least}, widen --within, or protect fewer",
         )
@@ -101,7 +103,7 @@ def thin_to(
         told(tau, len(thinned.kept))
         return thinned
 
-    low, high = 0.0, _JUST_ABOVE_1  # keeps the least; keeps all
+    low, high = _lowest(chain[-1]), _JUST_ABOVE_1  # keeps the least; keeps all
     best = kept_at(high)
     if len(best.kept) <= budget:
         return best, high
@@ -120,6 +122,11 @@ def thin_to(
     return best, low
 
 
+def _lowest(metric: Metric) -> float:
+    """Return the lowest threshold that means anything: at 0 all images are alike."""
+    return max(_FINEST, metric.strategy.STEP)
+
+
 def take(metric: Metric, pool: Pool, counts: Sequence[int]) -> Thinned:
     """Keep the images that rank first, a given number of each scope.
 
@@ -134,33 +141,57 @@ def take(metric: Metric, pool: Pool, counts: Sequence[int]) -> Thinned:
     Returns:
         A selection in which the threshold of each scope is the one that keeps as many.
     """
-    needed = pool.protected.copy()
-    for scope in pool.scopes:
-        needed[scope.rows[:1]] = True
-    walked = np.concatenate([scope.rows for scope in pool.scopes])
-    for groups, least in pool.floors:
-        _need(needed, walked, groups, least)
-    parts = [
-        _first(metric, scope, needed, count)
-        for scope, count in zip(pool.scopes, counts, strict=True)
-    ]
+    scopes = with_floors(pool, counts)
+    parts = [_first(metric, scope.rows, count) for scope, count in zip(scopes, counts, strict=True)]
     return outcomes.join(parts)
 
 
-def _need(needed: NDArray[np.bool_], walked: Rows, groups: NDArray[np.int64], least: int) -> None:
-    """Mark the first images of each group until it has ``least`` of them."""
-    if least:
-        have = np.bincount(groups[needed], minlength=int(groups.max(initial=-1)) + 1)
-        for row in walked:
-            if not needed[row] and have[groups[row]] < least:
+def with_floors(pool: Pool, counts: Sequence[int] | None = None) -> list[Scope]:
+    """Return the scopes with the least number of each series and patient fixed as well.
+
+    Of each group those that are walked first.
+
+    Args:
+        pool: The images.
+        counts: No more of each scope are fixed than this; None: as many as are needed.
+    """
+    needed = pool.protected.copy()
+    room = [len(scope.rows) for scope in pool.scopes] if counts is None else list(counts)
+    room = [n - scope.fixed for n, scope in zip(room, pool.scopes, strict=True)]
+    for groups, least in reversed(pool.floors):  # an image of a series counts for its patient too
+        _need(needed, pool.scopes, groups, least, room)
+    return [
+        Scope(
+            scope.rows[np.argsort(~needed[scope.rows], kind="stable")],
+            fixed=int(needed[scope.rows].sum()),
+        )
+        for scope in pool.scopes
+    ]
+
+
+def _need(
+    needed: NDArray[np.bool_],
+    scopes: Sequence[Scope],
+    groups: NDArray[np.int64],
+    least: int,
+    room: list[int],
+) -> None:
+    """Mark the first images of each group until it has ``least`` of them, or there is no room."""
+    if not least:
+        return
+    have = np.bincount(groups[needed], minlength=int(groups.max(initial=-1)) + 1)
+    for place, scope in enumerate(scopes):
+        for row in scope.rows:
+            if room[place] > 0 and not needed[row] and have[groups[row]] < least:
                 needed[row] = True
                 have[groups[row]] += 1
+                room[place] -= 1
 
 
-def _first(metric: Metric, scope: Scope, needed: NDArray[np.bool_], count: int) -> Thinned:
-    order = scope.rows[np.argsort(~needed[scope.rows], kind="stable")]
-    kept, dropped = order[:count], order[count:]
-    representative = np.full(len(dropped), scope.rows[0])
+def _first(metric: Metric, rows: Rows, count: int) -> Thinned:
+    """Keep the first ``count`` images; the first of all stands for the others."""
+    kept, dropped = rows[:count], rows[count:]
+    representative = np.full(len(dropped), rows[0])
     similarity = metric.exact(dropped, representative)
     return outcomes.build(kept, dropped, representative, similarity, 0, similarity.min(initial=1.0))
 
@@ -195,7 +226,7 @@ def _capped(chain: Sequence[Metric], pool: Pool, thinned: Thinned, most: int) ->
 
 def _loosened(chain: Sequence[Metric], scopes: Sequence[Scope], most: int) -> Thinned:
     """Return the largest selection found with at most ``most`` images, or the smallest there is."""
-    low, high = 0.0, chain[-1].tau
+    low, high = _lowest(chain[-1]), chain[-1].tau
     best = leader.select((*chain[:-1], chain[-1].at(low)), scopes)
     while high - low >= _FINEST and len(best.kept) < most:
         middle = (low + high) / 2

@@ -7,7 +7,10 @@ from numpy.typing import NDArray
 
 from medssl.config.reduce import ReduceSettings
 from medssl.data import conditions
+from medssl.foundation import plugins
+from medssl.foundation.errors import UsageError
 
+CHOICES = ("auto", "none", "labelled")
 _COHORT = 0.5  # share of labelled images below which they are a cohort, not the whole archive
 
 
@@ -39,9 +42,20 @@ def resolve(
     elif wanted == "labelled":
         protected = labelled
     else:
+        _refuse_misspelt(wanted)
         protected = conditions.matches(wanted, table, labels)
         notes.append(f"{int(protected.sum())} of {table.num_rows} images are protected")
     return settings.model_copy(update={"protect": wanted}), protected, tuple(notes)
+
+
+def _refuse_misspelt(wanted: str) -> None:
+    """Refuse a single word that is meant to be one of the choices: no condition is one."""
+    if wanted.isidentifier():
+        raise UsageError(
+            f"{wanted!r} is neither a choice nor a condition",
+            where="protect",
+            fix=f"{plugins.suggest(wanted, [*CHOICES])}; or a condition such as \"sex == 'F'\"",
+        )
 
 
 def _labelled(table: pa.Table, labels: pa.Table) -> NDArray[np.bool_]:

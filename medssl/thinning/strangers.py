@@ -31,6 +31,19 @@ class Pairs:
     shared: NDArray[np.bool_]  # whether only images that many patients share speak for it
 
 
+def find(metric: Metric, rows: Rows, patient: NDArray[np.int64], images: pa.Table) -> list[Alias]:
+    """Return the patients who may be one person; blank images speak for nobody.
+
+    Args:
+        metric: Its threshold says from when two images look the same.
+        rows: Row numbers of the images to compare, each at most once.
+        patient: Number of the patient of every image, shape (N,), from 0.
+        images: Rows of images.parquet.
+    """
+    blank = metric.strategy.is_blank(metric.descriptors[rows])
+    return to_aliases(pairs(metric, rows[~blank], patient, metric.tau), images, metric)
+
+
 def pairs(
     metric: Metric, rows: Rows, patient: NDArray[np.int64], tau: float, most: int = MOST
 ) -> Pairs:

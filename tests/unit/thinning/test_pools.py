@@ -1,12 +1,16 @@
 """Budgets, floors and caps, and random selections of the same size."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medssl.foundation.errors import UsageError
-from medssl.reduction import embedding, random
+from medssl.reduction import embedding, entropy, exact, random
 from medssl.thinning import leader, pools, scoping
-from medssl.thinning.metrics import Metric, ranks
+from medssl.thinning.metrics import Metric, own_order, ranks
 from medssl.thinning.pools import Pool
 
 N_PATIENTS, PER_PATIENT = 6, 20
@@ -156,3 +160,70 @@ def test_another_seed_takes_others():
     first, second = (pools.take(drawn(s), pool(drawn(s)), COUNTS).kept for s in (0, 1))
     assert len(first) == len(second) == sum(COUNTS)
     assert not np.array_equal(first, second)
+
+
+def test_a_protected_image_stands_for_no_image_that_ranks_before_it():
+    """A protected blank image would stand for everything."""
+    config = entropy.Config()
+    bits = np.array([[5.0], [4.5], [0.0], [0.2], [4.0]])
+    link = Metric(
+        name="entropy", strategy=entropy, config=config, descriptors=bits, tau=0.75,
+        places=own_order(entropy, config, bits),
+    )  # fmt: skip
+    protected = np.array([False, False, True, False, False])
+    scopes = scoping.ordered([np.arange(5)], ranks((link,)), protected)
+    assert leader.select([link], scopes).kept.tolist() == [0, 1, 2, 4]
+
+
+@given(
+    sizes=st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=4), min_size=1, max_size=5),
+    seed=st.integers(0, 2**32 - 1),
+    least=st.tuples(st.integers(0, 4), st.integers(0, 3)),
+    apart=st.booleans(),
+)
+def test_a_random_selection_keeps_what_the_floors_ask_for_wherever_that_fits(
+    sizes, seed, least, apart
+):
+    """Patients of several series; as many images as a selection with the same floors keeps."""
+    rng = np.random.default_rng(seed)
+    series = np.repeat(np.arange(sum(map(len, sizes))), [n for one in sizes for n in one])
+    patient = np.repeat(np.arange(len(sizes)), [sum(one) for one in sizes])
+    n = len(series)
+    protected = rng.random(n) < 0.2
+    config = random.Config(seed=seed % 1000)
+    draws = random.describe([f"id{i}" for i in range(n)], config)
+    link = Metric(name="random", strategy=random, config=config, descriptors=draws, tau=1.0)
+    rows = scoping.rows_of(patient if apart else None, n)
+    choice = Pool(
+        scopes=scoping.ordered(rows, ranks((link,)), protected), protected=protected,
+        patient=patient, series=series, min_per_patient=least[0], min_per_series=least[1],
+    )  # fmt: skip
+    like = rng.normal(size=(n, 3))
+    unit = (like / np.linalg.norm(like, axis=1, keepdims=True)).astype(np.float32)
+    config = embedding.Config()
+    near = Metric(name="embedding", strategy=embedding, config=config, descriptors=unit, tau=0.5)
+    wanted = _thinned(near, choice)
+    counts = [int(np.isin(scope.rows, wanted.kept).sum()) for scope in choice.scopes]
+    taken = pools.take(link, choice, counts)
+    assert len(taken.kept) == len(wanted.kept)
+    assert protected[taken.kept].sum() == protected.sum()
+    for groups, few in ((patient, least[0]), (series, least[1])):
+        there = np.bincount(groups)
+        kept = np.bincount(groups[taken.kept], minlength=len(there))
+        assert (kept >= np.minimum(there, few)).all()
+
+
+def _thinned(link, choice):
+    scopes = scoping.ordered(
+        [np.sort(scope.rows) for scope in choice.scopes], ranks((link,)), choice.protected
+    )
+    return pools.thin([link], replace(choice, scopes=scopes))
+
+
+def test_a_size_that_no_threshold_gives_is_refused():
+    """Equal or not: at a threshold of 0 everything would be alike."""
+    config = exact.Config()
+    words = exact.describe([f"{i:064x}" for i in range(N)], config)
+    link = Metric(name="exact", strategy=exact, config=config, descriptors=words, tau=1.0)
+    with pytest.raises(UsageError, match=f"come to {N}"):
+        pools.thin_to([link], pool(link, "archive"), N - 10, quiet)

@@ -4,6 +4,7 @@ import hashlib
 import tracemalloc
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -177,3 +178,17 @@ def test_the_list_speaks_in_keys(tiny_archive):
             kind="alias",
         ),
     ]
+
+
+def test_blank_images_speak_for_nobody():
+    """Three patients with a slice of air each, and two who share a real image."""
+    described = np.zeros((5, 4), dtype=np.float32)
+    described[:3, -1] = 1  # blank
+    described[3:, 0] = 1
+    images = pa.table(
+        {"patient_key": [f"p{i}" for i in range(5)], "image_id": [f"i{i}" for i in range(5)]}
+    )
+    found = strangers.find(
+        metric_of(embedding, described, 0.985), np.arange(5), np.arange(5), images
+    )
+    assert [(row.patient_key, row.other_patient_key) for row in found] == [("p3", "p4")]
