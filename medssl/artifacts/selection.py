@@ -61,6 +61,8 @@ class SelectionInfo:
     options: Mapping[str, Any] = field(default_factory=dict)
     encoder: Mapping[str, Any] = field(default_factory=dict)  # what `embedding` saw with
     controls: tuple[str, ...] = ()  # folders of random selections of the same size
+    approximate: Mapping[str, Any] = field(default_factory=dict)  # what an approximate search
+    # found; empty: every image was compared with all kept before it
     smoke: bool = False  # of a few patients only, to try the path
 
 

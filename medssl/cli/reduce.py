@@ -35,6 +35,13 @@ def reduce(  # noqa: PLR0913 - one parameter per option
         str | None,
         typer.Option(help="leader, or k_center or balanced_kmeans for a diverse budget."),
     ] = None,
+    approximate: Annotated[
+        bool | None,
+        typer.Option(
+            "--approximate/--no-approximate",
+            help="Search approximately, above 500,000 images in one scope; needs the extra faiss.",
+        ),
+    ] = None,
     encoder: Annotated[
         Path | None, typer.Option(help="Pretrain run that `embedding` sees with; else pixels.")
     ] = None,
@@ -89,7 +96,7 @@ def reduce(  # noqa: PLR0913 - one parameter per option
 
     flags = {
         "archive": archive, "by": by, "within": within, "threshold": threshold, "keep": keep,
-        "budget": budget, "select": select, "encoder": encoder,
+        "budget": budget, "select": select, "approximate": approximate, "encoder": encoder,
         "min_per_patient": min_per_patient, "min_per_series": min_per_series,
         "max_per_patient": max_per_patient, "protect": protect,
         "against": tuple(against) if against else None, "strict": strict, "aliases": aliases,

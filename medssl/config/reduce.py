@@ -43,6 +43,7 @@ class ReduceSettings(Settings):
     keep: float | None = Field(default=None, gt=0, le=1)  # at most this share of the images
     budget: int | None = Field(default=None, ge=1)  # at most this many images
     select: Selector = "leader"  # the other two spend a budget on what is most diverse
+    approximate: bool = False  # search scopes of very many images approximately, with faiss
     min_per_patient: int = Field(default=0, ge=0)  # or all there are
     min_per_series: int = Field(default=0, ge=0)
     max_per_patient: int | None = Field(default=None, ge=1)
@@ -60,7 +61,7 @@ class ReduceSettings(Settings):
     match: Path | None = None  # a reduce run: as many images of each of its scopes, at random
     controls: int = Field(default=3, ge=0)  # random selections of the same size to write beside it
     thumbnails: bool = False  # show images in the report
-    seed: int = 0  # of balanced_kmeans
+    seed: int = 0  # of balanced_kmeans, and of what an approximate search draws
     smoke: bool = False  # the images of 16 patients, to try the whole path
 
     @property
@@ -139,6 +140,20 @@ class ReduceSettings(Settings):
             )
         if self.strict and not self.against:
             raise UsageError("nothing to be strict about", where="strict", fix="give --against")
+        return self
+
+    @model_validator(mode="after")
+    def _approximation(self) -> Self:
+        sizes = ("keep", "budget", "match", "max_per_patient")
+        other = [name for name in sizes if getattr(self, name) is not None]
+        other += ["select"] * (self.select != "leader") + ["by"] * (len(self.by) > 1)
+        if self.approximate and other:
+            raise UsageError(
+                f"an approximate search takes one strategy and its threshold: {', '.join(other)} "
+                "asks for more",
+                where="approximate",
+                fix="leave out --approximate, or reduce by one threshold",
+            )
         return self
 
     @property

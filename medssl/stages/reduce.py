@@ -25,6 +25,7 @@ from medssl.foundation.reporting import Recording, Reporter, Silent, Tee
 from medssl.reporting import redundancy
 from medssl.thinning import (
     accounting,
+    approximate,
     audit,
     chains,
     choosing,
@@ -111,6 +112,7 @@ def plan(settings: ReduceSettings) -> ReducePlan:
     labels = archive.read_labels(settings.archive)
     settings, protected, said = protecting.resolve(settings, table, labels)
     scopes = scopes_of(table, settings.within)
+    notes += approximate.check(settings, chain, scopes)
     if not settings.against:  # how much that leaves, only pixels tell
         least = sum(max(1, int(protected[rows].sum())) for rows in scopes)
         pools.require(choosing.budget(settings, table.num_rows), least)
@@ -282,12 +284,7 @@ def _prepare(settings: ReduceSettings, out: Path, told: Reporter, means: Means) 
     protected = protecting.resolve(settings, table, labels)[1] & ~left_out
     pool = choosing.pool(settings, table, chain, protected, left_out)
     return _Work(
-        table=table,
-        chain=chain,
-        encoder=encoder,
-        judge=judge,
-        left_out=left_out,
-        pool=pool,
+        table=table, chain=chain, encoder=encoder, judge=judge, left_out=left_out, pool=pool
     )
 
 
@@ -338,6 +335,7 @@ def _record(
             metric.name: accounting.without_paths(asdict(metric.config)) for metric in work.chain
         },
         encoder=work.encoder,
+        approximate=approximate.record(thinned.recall),
         controls=tuple(f"controls/random-{seed}" for seed in range(settings.controls)),
         smoke=settings.smoke,
     )

@@ -166,6 +166,7 @@ def _how(account: Account) -> Record:
         "chain": [_link(account, k) for k in range(len(account.chain))],
         "keep": account.settings.get("keep"),
         "budget": account.settings.get("budget"),
+        "approximate": dict(info.approximate),
         "is_control": account.settings.get("match") is not None,
     }
 

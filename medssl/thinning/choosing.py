@@ -12,7 +12,7 @@ from medssl.config.reduce import ReduceSettings
 from medssl.foundation import wording
 from medssl.foundation.errors import UsageError
 from medssl.foundation.reporting import Reporter
-from medssl.thinning import balanced_kmeans, k_center, pools, scoping
+from medssl.thinning import approximate, balanced_kmeans, k_center, pools, scoping
 from medssl.thinning.images import scopes_of
 from medssl.thinning.metrics import Metric, ranks
 from medssl.thinning.outcomes import Thinned
@@ -87,13 +87,7 @@ def choose(
     """
     taus: list[float | None] = [metric.tau for metric in chain]
     if budget is None:
-        thinned = pools.thin(
-            chain,
-            pool,
-            watch=lambda blocks, total: reporter.track(
-                blocks, task="compare", total=total, unit="blocks"
-            ),
-        )
+        thinned = _by_thresholds(settings, chain, pool, reporter)
         return thinned, _common(taus, thinned)
     if settings.select == "leader":
         tried: list[tuple[float, int]] = []
@@ -111,6 +105,27 @@ def choose(
     fixed = np.concatenate([scope.rows[: scope.fixed] for scope in scopes])
     thinned = replace(thinned, restored=np.sort(fixed[~pool.protected[fixed]]))
     return thinned, (float(thinned.tau.min(initial=1.0)),)
+
+
+def _by_thresholds(
+    settings: ReduceSettings, chain: Sequence[Metric], pool: Pool, reporter: Reporter
+) -> Thinned:
+    """Thin by thresholds, which is what shows progress, and say how much was found."""
+    search = approximate.how(chain[0], settings.seed) if settings.approximate else {}
+    thinned = pools.thin(
+        chain,
+        pool,
+        watch=lambda blocks, total: reporter.track(
+            blocks, task="compare", total=total, unit="blocks"
+        ),
+        **search,
+    )
+    if not settings.approximate:
+        return thinned
+    recall = approximate.measure(chain[0], pool.scopes, thinned, settings.seed)
+    if recall is not None:
+        reporter.note(approximate.told(recall))
+    return replace(thinned, recall=recall)
 
 
 def warnings(settings: ReduceSettings, pool: Pool, thinned: Thinned) -> Iterator[str]:

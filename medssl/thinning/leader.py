@@ -23,6 +23,13 @@ KEPT = -1
 
 
 Watch = Callable[[Iterable["_Part"], int], Iterable["_Part"]]
+Search = Callable[[Nearest, Rows, Rows], None]  # offers some rows what was kept before them
+
+
+def compare(scope: Scope) -> Search:
+    """Return the search that compares images with all that were kept."""
+    del scope
+    return Nearest.offer
 
 
 class _Part(NamedTuple):
@@ -37,19 +44,24 @@ def select(
     scopes: Sequence[Scope],
     block: int | None = None,
     watch: Watch | None = None,
+    searches: Callable[[Scope], Search] = compare,
 ) -> Thinned:
     """Thin every scope on its own.
 
     Args:
         chain: Under any of these an image may stand for another; the first that does is named.
         scopes: No image is in two of them.
-        block: Images handled at a time; it does not change the result.
+        block: Images handled at a time; it does not change the result of an exact search.
         watch: Shows progress: given the blocks as they are done and their number, yields them.
+        searches: Says for each scope how what is alike is found among the images kept in earlier
+            blocks; it is given them in the order they were walked, each time more of them.
     """
     found = [Nearest(metric, floor=metric.tau) for metric in chain]
     parts = [_Part(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int32))]
     size = block or min(metric.block for metric in chain)
-    blocks = (part for scope in scopes for part in _walk(chain, found, scope, size))
+    blocks = (
+        part for scope in scopes for part in _walk(chain, found, scope, size, searches(scope))
+    )
     n_blocks = sum(-(-len(scope.rows) // size) for scope in scopes)
     parts += watch(blocks, n_blocks) if watch else blocks
     rows, stage = (np.concatenate(columns) for columns in zip(*parts, strict=True))
@@ -66,13 +78,13 @@ def select(
 
 
 def _walk(
-    chain: Sequence[Metric], found: Sequence[Nearest], scope: Scope, size: int
+    chain: Sequence[Metric], found: Sequence[Nearest], scope: Scope, size: int, search: Search
 ) -> Iterator[_Part]:
     """Yield the images of a scope, block by block, with what stands for them in ``found``."""
     kept = scope.rows[:0]
     for start in range(0, len(scope.rows), size):
         rows, fixed = scope.rows[start : start + size], max(0, scope.fixed - start)
-        stage = _covered(chain, found, rows, kept, fixed)
+        stage = _covered(chain, found, rows, kept, fixed, search)
         stage = _walked(chain, rows, stage, fixed)
         leaders = np.flatnonzero(stage == KEPT)
         for k, nearest in enumerate(found):
@@ -83,13 +95,18 @@ def _walk(
 
 
 def _covered(
-    chain: Sequence[Metric], found: Sequence[Nearest], rows: Rows, kept: Rows, fixed: int
+    chain: Sequence[Metric],
+    found: Sequence[Nearest],
+    rows: Rows,
+    kept: Rows,
+    fixed: int,
+    search: Search,
 ) -> NDArray[np.int32]:
     """Return the first metric under which an image kept earlier stands for each row, or KEPT."""
     stage = np.full(len(rows), KEPT, dtype=np.int32)
     for k, (metric, nearest) in enumerate(zip(chain, found, strict=True)):
         places = fixed + np.flatnonzero(stage[fixed:] == KEPT)
-        nearest.offer(rows[places], kept)
+        search(nearest, rows[places], kept)
         stage[places[nearest.similarity[rows[places]] >= metric.tau]] = k
     return stage
 

@@ -40,6 +40,20 @@ class Nearest:
                 self._take(block, tile, table)
                 start += len(tile)
 
+    def offer_pairs(self, rows: Rows, place: Rows, names: Rows) -> None:
+        """Compare some pairs, exactly.
+
+        Args:
+            rows: Row numbers, each at most once.
+            place: Which of them each pair is about.
+            names: The other image of each pair, for one row in the order in which they are
+                preferred.
+        """
+        values = self._metric.exact(rows[place], names)
+        best = np.lexsort((np.arange(len(place)), -values, place))
+        best = best[np.unique(place[best], return_index=True)[1]]  # the first of each row
+        self._improve(rows[place[best]], names[best], values[best])
+
     def _take(self, rows: Rows, tile: Rows, table: NDArray[np.floating]) -> None:
         error = self._metric.error
         top = table.max(axis=1)
@@ -53,10 +67,7 @@ class Nearest:
         some = self._take_copies(rows, tile, table, some)
         candidates = table[some] >= np.maximum(bound[some], top[some] - 2 * error)[:, None]
         place, column = np.nonzero(candidates)
-        values = self._metric.exact(rows[some][place], tile[column])
-        best = np.lexsort((column, -values, place))
-        best = best[np.unique(place[best], return_index=True)[1]]  # the first of each row
-        self._improve(rows[some][place[best]], tile[column[best]], values[best])
+        self.offer_pairs(rows[some], place, tile[column])
 
     def _take_copies(self, rows: Rows, tile: Rows, table: NDArray[np.floating], some: Rows) -> Rows:
         """Take images that are equal, of which there may be thousands; return the other rows.

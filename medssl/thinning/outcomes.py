@@ -13,6 +13,21 @@ LEADER, PROTECTED, FLOOR = "leader", "protected", "floor"  # why an image is kep
 
 
 @dataclass(frozen=True, kw_only=True)
+class Recall:
+    """How much of what is alike a search found that does not compare everything."""
+
+    scopes: int  # that were searched so
+    drawn: int  # images of them that were looked at afterwards, one by one
+    covered: int  # of those: an image kept before stands for it
+    found: int  # of those: dropped; the others are kept although they need not be
+
+    @property
+    def share(self) -> float | None:
+        """Share of the images to be dropped that were; None where there were none."""
+        return self.found / self.covered if self.covered else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Thinned:
     """Row numbers of kept and dropped images, ascending, and what stands for the dropped ones."""
 
@@ -23,6 +38,7 @@ class Thinned:
     stage: NDArray[np.int32]  # which metric of the chain found it
     tau: NDArray[np.float64]  # the threshold of that metric
     restored: Rows  # kept only because their patient or series would have too few images
+    recall: Recall | None = None  # None: every image was compared with all kept before it
 
     def restore(self, rows: Rows) -> Self:
         """Return the selection with some dropped images kept after all."""

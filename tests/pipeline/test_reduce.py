@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medssl.artifacts import archive, records, run_folder, selection, weights
+from medssl.artifacts import archive, records, reduce_report, run_folder, selection, weights
 from medssl.config.reduce import ReduceSettings
 from medssl.data.shown import ShownImages
 from medssl.ingestion import phantoms
@@ -218,6 +218,56 @@ def test_a_diverse_budget_is_spent_to_the_last_image(reduced, run_main, tmp_path
     dropped = selection.read_dropped(tmp_path / "run").to_pylist()
     assert {row["representative_id"] for row in dropped} <= set(ids(tmp_path / "run"))
     assert all(row["similarity"] >= row["tau"] for row in dropped)
+
+
+@pytest.mark.parametrize("select", ["k_center", "balanced_kmeans"])
+def test_a_diverse_budget_holds_its_floors_and_is_not_exceeded(reduced, run_main, tmp_path, select):
+    words = ("reduce", reduced.archive, "--by", "embedding", "--within", "archive")
+    more = ("--select", select, "--min-per-patient", 2)
+    assert run_main(*words, *more, "--budget", 30, "-o", tmp_path / "run")[0] == 0
+    assert len(ids(tmp_path / "run")) == 30
+    there = Counter(archive.read_images(reduced.archive)["patient_key"].to_pylist())
+    kept = per_scope(reduced, tmp_path / "run", "patient_key")
+    assert all(kept[key] >= min(2, count) for key, count in there.items())
+    code, _, err = run_main(*words, *more, "--budget", 20, "-o", tmp_path / "few")
+    assert (code, "no selection of at most 20 images" in err) == (2, True)
+
+
+def test_what_a_most_per_patient_cannot_do_is_said(reduced, run_main, tmp_path):
+    words = ("reduce", reduced.archive, "--within", "series", "--max-per-patient", 1)
+    _, _, err = run_main(*words, "-o", tmp_path / "run")
+    most = max(per_scope(reduced, tmp_path / "run", "patient_key").values())
+    assert most > 1  # a patient has several series
+    assert "more than 1 images" in err
+    assert selection.read_info(tmp_path / "run").thresholds == (None,)
+    assert records.read(tmp_path / "run" / "report.json", reduce_report.SCHEMA)["warnings"]
+
+
+def test_a_pool_that_shows_nothing_but_patients_of_the_cohort_is_refused(
+    reduced, run_main, tmp_path
+):
+    scans = reduced.archive.parent / "scans"
+    for name, size in (("pool", 32), ("cohort", 24)):
+        words = ("ingest", scans, "--max-rejects", 1, "--size", size, "-o", tmp_path / name)
+        assert run_main(*words)[0] == 0
+    words = ("reduce", tmp_path / "pool", "--against", tmp_path / "cohort", "-o", tmp_path / "run")
+    code, _, err = run_main(*words)
+    assert (code, "every image shows what will be evaluated on" in err) == (3, True), err
+    assert set(selection.read_leaks(tmp_path / "run")["reason"].to_pylist()) == {"patient"}
+
+
+def test_archives_of_different_keys_are_compared_by_images_alone(reduced, run_main, tmp_path):
+    key = tmp_path / "other.key"
+    key.touch(mode=0o600)
+    key.write_bytes(bytes(range(32)))
+    scans = reduced.archive.parent / "scans"
+    words = ("ingest", scans, "--max-rejects", 1, "--size", 24, "--key-file", key)
+    assert run_main(*words, "-o", tmp_path / "cohort")[0] == 0
+    words = ("reduce", reduced.archive, "--against", tmp_path / "cohort", "--set", "same=0.9999")
+    code, _, err = run_main(*words, "-o", tmp_path / "run")
+    assert (code, "overlap of patients unknown" in err) == (0, True), err
+    reasons = selection.read_leaks(tmp_path / "run")["reason"].to_pylist()
+    assert "patient" not in reasons
 
 
 @pytest.mark.parametrize(

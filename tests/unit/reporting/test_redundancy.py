@@ -90,7 +90,7 @@ def build(**more):
         "cautions": [],
         "how": {
             "select": "leader", "within": "series", "keep": None, "budget": None,
-            "is_control": False,
+            "approximate": {}, "is_control": False,
             "chain": [{"metric": "dhash", "is_likeness": True, "tau": 0.90625, "dropped": 8_000,
                        "similarity": {"min": 0.90625, "p5": 0.921875, "median": 0.953125}}],
         },
