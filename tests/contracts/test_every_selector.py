@@ -91,7 +91,7 @@ def naive(chain, scope):
 
 
 @pytest.mark.parametrize("names", CHAINS, ids="-".join)
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(**CASES)
 def test_it_is_the_walk_from_image_to_image(names, n, tau, seed, fixed):
     chain, scope, _ = case(names, n, seed, tau, fixed)
@@ -103,7 +103,7 @@ def test_it_is_the_walk_from_image_to_image(names, n, tau, seed, fixed):
 
 
 @pytest.mark.parametrize("names", CHAINS, ids="-".join)
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(**CASES)
 def test_every_dropped_image_has_a_kept_representative_within_the_threshold(
     names, n, tau, seed, fixed
@@ -121,7 +121,7 @@ def test_every_dropped_image_has_a_kept_representative_within_the_threshold(
 
 
 @pytest.mark.parametrize("names", CHAINS, ids="-".join)
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(**CASES)
 def test_no_two_kept_images_are_within_a_threshold_unless_both_are_protected(
     names, n, tau, seed, fixed
@@ -139,7 +139,7 @@ def test_no_two_kept_images_are_within_a_threshold_unless_both_are_protected(
 
 
 @pytest.mark.parametrize("names", CHAINS, ids="-".join)
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(**CASES)
 def test_blocks_change_nothing_and_a_second_pass_drops_nothing(names, n, tau, seed, fixed):
     chain, scope, protected = case(names, n, seed, tau, fixed)

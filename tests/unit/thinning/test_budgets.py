@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
@@ -113,6 +113,7 @@ def test_balanced_k_means_shares_by_size_and_keeps_what_is_protected():
     assert {50, 51} <= set(thinned.kept.tolist())
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.integers(0, 30), st.integers(0, 4)), min_size=1, max_size=8),
     st.integers(0, 200),
