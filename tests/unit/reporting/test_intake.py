@@ -1,10 +1,10 @@
 import copy
 import re
 from collections import Counter
-from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
+from html_outline import outline, text_of
 
 from medssl.artifacts import tables
 from medssl.artifacts.archive import IMAGES, LABELS, ArchiveInfo
@@ -17,49 +17,10 @@ from medssl.reporting.contact_sheet import Thumbnail
 
 HOSTILE = "<script>alert(1)</script>"
 SVG = "{http://www.w3.org/2000/svg}"
-VOID = {"meta", "br", "img"}
 PICTURE = Thumbnail(
     source="data:image/png;base64,AAAA", modality="CT", site=HOSTILE, size="64 × 48 px",
     spacing="1 × 1 × 5", slices=9, series="abcdefgh", warning="a face can be reconstructed",
 )  # fmt: skip
-
-
-class Outline(HTMLParser):
-    """Collects tags, links, sources and text, and fails on a tag that is not closed."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.tags, self.ids, self.links, self.words = [], [], [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.ids += [value for name, value in attrs if name == "id"]
-        self.links += [value for name, value in attrs if name in {"href", "src"}]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.words.append(data)
-
-
-def outline(html):
-    parser = Outline()
-    parser.feed(html)
-    assert parser.open == []
-    return parser
-
-
-def text_of(html):
-    return " ".join(" ".join(outline(html).words).split())
 
 
 def compose(*, rejected=True, flags=("gap", "no_patient"), labels=True, **more):

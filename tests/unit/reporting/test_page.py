@@ -1,55 +1,17 @@
 import copy
 import re
-from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
+from html_outline import outline, text_of
 from jinja2 import UndefinedError
 
 from medssl.reporting import page
-
-VOID = {"meta", "br", "hr", "img", "input", "link"}
-
-
-class Outline(HTMLParser):
-    """Collects tags, ids and text, and fails on a tag that is not closed."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.tags, self.ids, self.words = [], [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.ids += [value for name, value in attrs if name == "id"]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.ids += [value for name, value in attrs if name == "id"]
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if not {"style", "script"} & set(self.open):
-            self.words.append(data)
-
-
-def outline(html):
-    parser = Outline()
-    parser.feed(html)
-    assert parser.open == []
-    return parser
 
 
 def words_of(report):
     """The text of a page, without drawing its figures, which takes nearly all the time."""
     return text_of(page.fill("report.html.j2", report, {"roc": "", "risks": "", "folds": ""}))
-
-
-def text_of(html):
-    return " ".join(" ".join(outline(html).words).split())
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,10 @@
 import copy
 import re
 from dataclasses import asdict
-from html.parser import HTMLParser
 
+import html_outline
 import pytest
+from html_outline import outline
 
 from medssl.reporting import redundancy
 from medssl.reporting.gallery import Pair, Strip
@@ -11,7 +12,6 @@ from medssl.thinning import cautions, retention
 from medssl.thinning.retention import Stratum
 
 HOSTILE = "<script>alert(1)</script>"
-VOID = {"meta", "br", "img"}
 PAIR = Pair(
     source="data:image/png;base64,AAAA", other_source="data:image/png;base64,BBBB",
     image="abcdefgh", other_image="ijklmnop", similarity=0.90625, is_dropped=True,
@@ -22,43 +22,8 @@ STRIP = Strip(
 )  # fmt: skip
 
 
-class Outline(HTMLParser):
-    """Collects tags, links and text, and fails on a tag that is not closed."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.tags, self.ids, self.links, self.words = [], [], [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.ids += [value for name, value in attrs if name == "id"]
-        self.links += [value for name, value in attrs if name in {"href", "src"}]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.words.append(data)
-
-
-def outline(html):
-    parser = Outline()
-    parser.feed(html)
-    assert parser.open == []
-    return parser
-
-
 def text_of(html):
-    text = " ".join(" ".join(outline(html).words).split())
-    return re.sub(r" +([.,;:)])", r"\1", text.replace("\xa0", " "))
+    return re.sub(r" +([.,;:)])", r"\1", html_outline.text_of(html).replace("\xa0", " "))
 
 
 def stratum(column, value, images=1000, kept=600, **more):
