@@ -35,13 +35,17 @@ LIBRARIES = (
 
 @dataclass(frozen=True)
 class RunLog:
-    """`metrics.jsonl` and `log.txt` of a folder (a `Record`)."""
+    """`metrics.jsonl`, `pace.jsonl` and `log.txt` of a folder (a `Record`)."""
 
     folder: Path
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Append one line to `metrics.jsonl`."""
         self._append("metrics.jsonl", json.dumps({"step": step, **values}))
+
+    def pace(self, step: int, values: Mapping[str, float]) -> None:
+        """Append one line to `pace.jsonl`."""
+        self._append("pace.jsonl", json.dumps({"step": step, **values}))
 
     def history(self) -> list[dict[str, Any]]:
         """Return the lines of `metrics.jsonl` so far; one a kill has cut short is left out."""

@@ -1,6 +1,6 @@
 """Encoder weights: `encoder.safetensors`, and `encoder.json` that says how to use them without us.
 
-Nothing is unpickled here or anywhere else.
+Nothing is unpickled here.
 """
 
 from collections.abc import Mapping
@@ -32,6 +32,7 @@ class EncoderInfo:
     feature_layer: str  # what the weights end in; the projection head is dropped
     feature_size: int
     image_size: int  # px, side of the square view
+    depth: int | None = None  # slices of a view of a volume; None in 2D
     intensity: Mapping[str, Any]  # how stored pixels become the encoder's input
     method: str
     paper: str
@@ -46,6 +47,12 @@ class EncoderInfo:
     patients_complete: bool = True  # False: it was started from weights whose patients are unknown
     init: Mapping[str, Any] = field(default_factory=dict)  # those weights; empty: random
     smoke: bool = False  # two steps only, to try the path
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the encoder's input, px: (rows, columns) or (slices, rows, columns)."""
+        plane = (self.image_size, self.image_size)
+        return plane if self.depth is None else (self.depth, *plane)
 
 
 def write(folder: Path, info: EncoderInfo, tensors: Mapping[str, NDArray[np.generic]]) -> None:
@@ -91,7 +98,7 @@ def read_tensors(path: Path) -> dict[str, NDArray[np.generic]]:
         raise ArtifactError(
             "not a safetensors file",
             where=str(path),
-            fix="give a run folder, or weights saved as safetensors; pickles are never opened",
+            fix="give a run folder, or a file of weights that is whole",
         ) from error
 
 

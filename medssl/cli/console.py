@@ -72,6 +72,9 @@ class RichReporter:
         shown = [f"{name} {value:.4g}" for name, value in values.items()]
         self._latest = "  ".join([f"step {step}", *shown])
 
+    def pace(self, step: int, values: Mapping[str, float]) -> None:
+        """Show nothing: the bar says how fast it goes."""
+
     def note(self, text: str) -> None:
         """Print one line."""
         _stderr.print(text)

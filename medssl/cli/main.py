@@ -18,7 +18,9 @@ from medssl.cli import (
     console,
     demo,
     doctor,
+    embed,
     evaluate,
+    export,
     finetune,
     info,
     ingest,
@@ -40,7 +42,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (ingest, reduce, pretrain, finetune, evaluate, compare, demo, doctor, info):
+STAGES = (ingest, reduce, pretrain, finetune, evaluate)
+for command in (*STAGES, embed, export, compare, demo, doctor, info):
     app.command()(getattr(command, command.__name__.rpartition(".")[2]))
 app.command("list")(list_plugins.list_plugins)
 

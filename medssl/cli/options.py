@@ -1,5 +1,6 @@
 """Options that several commands share, and how they become settings."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from medssl.foundation import plugins
+from medssl.foundation.errors import UsageError
 
 if TYPE_CHECKING:
     from medssl.config.settings import Settings
@@ -73,3 +75,21 @@ def several(text: str | None) -> tuple[str, ...] | None:
 def choices(package: ModuleType) -> str:
     """Return help text that lists the files of a plugin folder."""
     return f"{package.KIND.capitalize()}: {', '.join(plugins.names(package))}."
+
+
+def seconds(text: str | None) -> float | None:
+    """Return a length of time such as ``90m``, ``23h50m`` or ``45s`` in seconds.
+
+    >>> seconds("1h30m"), seconds("45s"), seconds(None)
+    (5400.0, 45.0, None)
+
+    Raises:
+        UsageError: It is none.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text.strip())
+    if not text.strip() or found is None:
+        raise UsageError(f"no length of time: {text!r}", fix="write it like 90m, 23h50m or 45s")
+    days, hours, minutes, rest = (int(part or 0) for part in found.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + rest)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 def pretrain(  # noqa: PLR0913 - one parameter per option
     archive: options.Archive = None,
     out: options.RunOut = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Settings of a paper, or for a small site.")
+    ] = None,
     selection: Annotated[
         Path | None, typer.Option(help="Run of `medssl reduce`; default: all images.")
     ] = None,
@@ -35,6 +38,17 @@ def pretrain(  # noqa: PLR0913 - one parameter per option
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, help="Images per step.")] = None,
     image_size: Annotated[int | None, typer.Option(min=16, help="Side of a view, px.")] = None,
+    spatial_dims: Annotated[
+        int | None, typer.Option(help="2: images; 3: whole series as volumes.")
+    ] = None,
+    positives: Annotated[
+        str | None,
+        typer.Option(help="What the second view shows: view, slice or patient."),
+    ] = None,
+    one_per: Annotated[
+        str | None,
+        typer.Option(help="A batch holds at most one image per image, series, patient or cluster."),
+    ] = None,
     validation: Annotated[
         str | None,
         typer.Option(help="Share of patients to watch, never to train on; auto, or below 0.5."),
@@ -42,6 +56,21 @@ def pretrain(  # noqa: PLR0913 - one parameter per option
     precision: Annotated[str | None, typer.Option(help="auto, 32, bf16 or 16.")] = None,
     seed: Annotated[int | None, typer.Option(help="Decides everything that is drawn.")] = None,
     device: options.Device = "auto",
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the encoder.")] = False,
+    max_time: Annotated[
+        str | None,
+        typer.Option(help="Stop and save after this time, such as 90m or 23h50m; exit code 75."),
+    ] = None,
+    track: Annotated[
+        str | None, typer.Option(help="Also log to tensorboard, mlflow or wandb (several: a,b).")
+    ] = None,
+    thumbnails: Annotated[
+        bool, typer.Option("--thumbnails", help="Write pictures of views; they show patients.")
+    ] = False,
+    show_views: Annotated[
+        Path | None,
+        typer.Option(help="Write a picture of some images and their views here, and exit."),
+    ] = None,
     config: options.ConfigFiles = None,
     sets: options.Sets = None,
     resume: options.Resume = False,
@@ -57,17 +86,34 @@ def pretrain(  # noqa: PLR0913 - one parameter per option
         "init_from": init_from, "allow_partial": allow_partial, "epochs": epochs,
         "budget_mode": budget_mode, "batch_size": batch_size, "image_size": image_size,
         "validation": validation, "precision": precision, "seed": seed, "smoke": smoke,
+        "spatial_dims": spatial_dims, "positives": positives, "one_per": one_per,
     }  # fmt: skip
-    settings = options.settings(PretrainSettings, "pretrain", flags, files=config, sets=sets)
+    settings = options.settings(
+        PretrainSettings, "pretrain", flags, files=config, sets=sets, preset=preset
+    )
     from medssl.stages import pretrain as stage  # torch loads here: --help stays fast
 
     folder = options.run_folder(out, "pretrain")
+    how = stage.How(
+        max_seconds=options.seconds(max_time),
+        compiled=compiled,
+        thumbnails=thumbnails,
+        track=options.several(track) or (),
+    )
+    if show_views is not None:
+        stage.show_views(settings, show_views, device=device)
+        typer.echo(f"views  {show_views}")
+        return
     if dry_run:
         planned = stage.plan(settings, device=device)
         needed = stage.cost(settings, device=device)
         console.plan("pretrain", planned, needed, folder, as_json=as_json)
         return
-    result = stage.run(settings, folder, console.RichReporter(), device=device, resume=resume)
+    result = stage.run(
+        settings, folder, console.RichReporter(), device=device, resume=resume, how=how
+    )
+    if result is None:  # one of several processes, and not the one that talks
+        return
     before = {name: f" ({value:.3g} before)" for name, value in result.measured_before.items()}
     measured = (f"{name} {v:.3g}{before.get(name, '')}" for name, v in result.measured.items())
     rows = [
@@ -75,10 +121,13 @@ def pretrain(  # noqa: PLR0913 - one parameter per option
         ("length", _length(result)),
         ("losses", "  ".join(f"{name} {value:.4g}" for name, value in result.losses.items())),
         ("measured", "  ".join(measured)),
+        ("speed", _speed(result)),
         ("progress", result.progress),
         ("encoder", folder / "export" / "encoder.safetensors"),
     ]
     following = ["medssl", "finetune", str(settings.archive), "--init-from", str(folder)]
+    if settings.spatial_dims == 3:
+        following = ["medssl", "embed", str(settings.archive), "--encoder", str(folder)]
     console.show("pretrain", result, rows, as_json=as_json, next_command=shlex.join(following))
 
 
@@ -87,3 +136,12 @@ def _length(result: "PretrainResult") -> str:
     if result.passes != result.epochs:
         length += f", {result.passes:.3g} passes over the images"
     return length
+
+
+def _speed(result: "PretrainResult") -> str:
+    if not result.pace:
+        return "nothing was left to do"
+    return (
+        f"{result.pace['images_per_s']:.3g} images/s in the last epoch, "
+        f"{result.pace['data_wait']:.0%} of the time waiting for them"
+    )

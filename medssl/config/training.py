@@ -34,7 +34,7 @@ Rate = Annotated[float, Field(gt=0)]
 
 
 class Optim(Settings):
-    """AdamW with a linear warm-up and a cosine decay; no decay on biases and norms."""
+    """A linear warm-up and a cosine decay; no weight decay on biases and norms."""
 
     weight_decay: float = Field(default=1e-4, ge=0)
     warmup: float = Field(default=0.05, ge=0, lt=1)  # share of all steps
@@ -58,13 +58,18 @@ class Intensity(Settings):
 class Views(Settings):
     """Random views. Flips are off: they mirror the heart and the side of a finding."""
 
-    scale: Share = (0.5, 1.0)  # share of the valid area a crop covers
+    scale: Share = (0.5, 1.0)  # share of the valid area (3D: volume) a crop covers
+    local_scale: Share = (0.1, 0.33)  # the same of the smaller views some methods want
+    local_size: _Share = 0.43  # their side, as a share of that of a view (96 / 224 in the papers)
+    body: float = Field(default=0.5, ge=0, le=1)  # a crop shows at least this share of body, taken
+    # relative to the body's share of the whole image; 0: wherever it falls
     ratio: Positive = (0.8, 1.25)  # width / height of a crop
     rotation_deg: float = Field(default=10.0, ge=0, le=180)
     flip: float = Field(default=0.0, ge=0, le=1)  # probability of a left-right flip
     contrast: float = Field(
         default=0.2, ge=0, lt=1
     )  # window jitter: value * U(1-c, 1+c) + U(-c, c)
+    # of a CT before its values are cut off, which is another window in HU
     gamma: float = Field(default=0.3, ge=0)  # exponent exp(U(-g, g)) on the 0..1 range of an image
     noise: float = Field(default=0.1, ge=0)  # highest standard deviation of added noise
     blur: float = Field(default=0.5, ge=0, le=1)  # probability of a Gaussian blur

@@ -1,5 +1,6 @@
 """From archive rows to arrays: a batch is a memory-mapped gather, nothing is decoded."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ from torch import Tensor
 
 from medssl.artifacts import pixels
 
-Batch = dict[
-    str, Tensor
-]  # image (B, C, H, W) as stored; extent (B, 2), slope, intercept (B,), hu (B,)
+# `image` (B, C, *spatial) as stored, `extent` (B, D) of the valid area, `spacing` (B, D) of volumes
+# in mm, and (B,) each: `slope`, `intercept` and whether the unit is `hu`.
+Batch = dict[str, Tensor]
 
 
 class ImageStore:
@@ -50,7 +51,7 @@ class ImageStore:
         self,
         numbers: NDArray[np.int64],
         *,
-        image_size: int | None = None,
+        shape: tuple[int, ...] | None = None,
         smallest_crop: float = 1.0,
     ) -> Batch:
         """Return the images called ``numbers`` with what is needed to read their values.
@@ -60,21 +61,21 @@ class ImageStore:
 
         Args:
             numbers: Which images, shape (B,).
-            image_size: Side of the views to come, px. Each image is averaged over whole blocks of
-                pixels as far as that leaves enough of them, so that resampling does not alias.
+            shape: Rows and columns of the views to come. Each image is averaged over whole blocks
+                of pixels as far as that leaves enough of them, so that resampling does not alias.
                 The block depends on the image alone. None: pixels as stored.
             smallest_crop: Smallest share of an image that a view may show.
         """
         shards, extent = self._shard[numbers], self._extent[numbers]
         factors = np.ones(len(numbers), dtype=np.int64)
-        if image_size is not None:
-            pixels_per_pixel = np.sqrt(extent.prod(axis=1) * smallest_crop) / image_size
+        if shape is not None:
+            pixels_per_pixel = np.sqrt(extent.prod(axis=1) * smallest_crop / np.prod(shape))
             factors = np.maximum(1, pixels_per_pixel.astype(np.int64))
         blocks = []
         for shard, factor in sorted(set(zip(shards.tolist(), factors.tolist(), strict=True))):
             here = np.flatnonzero((shards == shard) & (factors == factor))
             stored = self._shards[shard][self._row[numbers[here]]]
-            blocks.append((here, _average(stored, factor)))
+            blocks.append((here, averaged(stored, (factor, factor))))
         stack = blocks[0][1]
         if len(blocks) > 1:
             height, width = (max(block.shape[axis] for _, block in blocks) for axis in (2, 3))
@@ -91,13 +92,25 @@ class ImageStore:
         }
 
 
-def _average(images: NDArray[np.generic], factor: int) -> NDArray[np.float32]:
-    """Return means over ``factor`` x ``factor`` pixels of images (N, C, H, W); the rest is cut."""
-    if factor == 1:
-        return images.astype(np.float32)
-    n, channels, height, width = images.shape
-    rows, columns = max(1, height // factor), max(1, width // factor)
-    cut = images[:, :, : rows * factor, : columns * factor].astype(np.float32)
-    tall, wide = cut.shape[2] // rows, cut.shape[3] // columns
-    means = cut.reshape(n, channels, rows, tall, columns, wide).mean(axis=(3, 5))
-    return np.asarray(means, dtype=np.float32)
+def averaged(images: NDArray[np.generic], factors: Sequence[int]) -> NDArray[np.float32]:
+    """Return means over blocks of pixels; what does not fill a block is cut.
+
+    A few sums of strided parts take a tenth of the time of a mean over a reshaped array.
+
+    Args:
+        images: Shape (N, C, *spatial).
+        factors: Pixels of a block along each axis; where an image has fewer, all of them.
+    """
+    sums, count = images, 1
+    for axis, factor in enumerate(factors, start=2):
+        step = min(factor, sums.shape[axis])
+        end = sums.shape[axis] // step * step
+        along = (slice(None),) * axis
+        parts = [sums[(*along, slice(first, end, step))] for first in range(step)]
+        if step > 1:
+            total = parts[0].astype(np.float32)
+            for part in parts[1:]:
+                np.add(total, part, out=total)
+            sums, count = total, count * step
+    means = sums.astype(np.float32, copy=False)
+    return means if count == 1 else means / np.float32(count)

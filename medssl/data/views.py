@@ -1,29 +1,49 @@
 """Views: a MONAI `Compose` of batched transforms that run where the model lives.
 
-Every transform acts on a whole batch, a dict with `image` (B, C, H, W) and what belongs to it,
-and draws its parameters on the host from the state `Compose.set_random_state` gave it. So a view
-replays exactly from a seed, on any device, and nothing waits for the device.
+Every transform acts on a whole batch of images or volumes, a dict with `image` (B, C, *spatial) and
+what belongs to it, and draws its parameters on the host from the state `Compose.set_random_state`
+gave it. So a view replays exactly from a seed, and nothing waits for the device.
 """
 
-import math
+from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - the customary name
 from monai.transforms import Compose, Randomizable, Transform
 from torch import Tensor
 
 from medssl.config.training import Intensity, Views
+from medssl.data import boxes
+from medssl.data.boxes import Box, Shape
+from medssl.data.distortions import (
+    RandBlur,
+    RandContrast,
+    RandGamma,
+    RandMask,
+    RandNoise,
+    on,
+    per_image,
+)
 from medssl.data.store import Batch
 
 _MIN_STD = 1e-6
-_LEAST_BLUR_RADIUS = 3  # px
+BODY_HU = -500.0  # of a CT: what is above is body
+_DARK = 0.05  # share of the values that are darker than what counts as background elsewhere
+_BODY_SHARE = 0.25  # there body begins at this share of the way from the background to the mean
+_PLACES = 4  # that a crop is tried at until one shows enough of the body
+_POINTS = {2: 8, 3: 5}  # along each axis, to estimate the body's share
 
 
-def random_view(views: Views, image_size: int) -> Compose:
-    """Return the random part: one resampling, then intensity changes."""
+def random_view(views: Views, shape: Shape, *, local: bool = False) -> Compose:
+    """Return the random part: one resampling, then intensity changes.
+
+    Args:
+        views: What is varied, and how much.
+        shape: Of the views, (rows, columns) or (slices, rows, columns).
+        local: Whether these are the smaller views, with crops of `views.local_scale`.
+    """
     return Compose([
-        RandCrop(views, image_size),
+        RandCrop(views, shape, views.local_scale if local else views.scale),
         RandContrast(views.contrast),
         RandGamma(views.gamma),
         RandBlur(views.blur, views.blur_sigma_px),
@@ -36,204 +56,136 @@ class ToIntensity(Transform):  # type: ignore[misc]  # MONAI is untyped
     """Stored values to encoder input: CT by a HU window to -1..1, the rest standardised.
 
     Standardised means zero mean and unit variance over the valid area of each image.
+
+    Args:
+        intensity: The window.
+        headroom: How much of a CT outside the window is kept for `RandContrast` of that strength,
+            which then shows exactly what a window of other width and centre would.
     """
 
-    def __init__(self, intensity: Intensity) -> None:
-        self.low, self.high = intensity.window_hu
+    def __init__(self, intensity: Intensity, headroom: float = 0.0) -> None:
+        low, high = intensity.window_hu
+        self.centre, self.half = (low + high) / 2, (high - low) / 2
+        self.limit = (1 + headroom) / (1 - headroom)
 
     def __call__(self, batch: Batch) -> Batch:
-        """Return `image` and `extent`."""
-        image, extent = batch["image"], batch["extent"]
-        values = image * _per_image(batch["slope"]) + _per_image(batch["intercept"])
-        windowed = (values - self.low) / (self.high - self.low) * 2 - 1
-        valid = _valid(image, extent)  # (B, 1, H, W)
-        count = valid.sum(dim=(2, 3), keepdim=True) * image.shape[1]
-        mean = (image * valid).sum(dim=(1, 2, 3), keepdim=True) / count
-        variance = ((image - mean).square() * valid).sum(dim=(1, 2, 3), keepdim=True) / count
-        standard = (image - mean) / variance.sqrt().clamp_min(_MIN_STD)
-        chosen = torch.where(_per_image(batch["hu"]), windowed.clamp(-1, 1), standard)
-        return {"image": chosen, "extent": extent}
+        """Return `image`, all that says where and what it is, and `body_above` (B,) for CT."""
+        image, hu = batch["image"], batch["hu"]
+        mean, std = _statistics(image, batch["extent"])
+        pivot = torch.where(hu, (self.centre - batch["intercept"]) / batch["slope"], mean)
+        width = torch.where(hu, self.half / batch["slope"], std)
+        values = (image - per_image(pivot, image)).div_(per_image(width, image))
+        cut = torch.where(per_image(hu, image), values.clamp(-self.limit, self.limit), values)
+        body = max((BODY_HU - self.centre) / self.half, -self.limit)
+        kept = {name: batch[name] for name in batch if name not in {"slope", "intercept"}}
+        return {**kept, "image": cut, "body_above": torch.full_like(mean, body)}
 
 
-class WholeImage(Transform):  # type: ignore[misc]
-    """The smallest centred square around the valid area, resampled to the size of a view."""
-
-    def __init__(self, image_size: int) -> None:
-        self.image_size = image_size
-
-    def __call__(self, batch: Batch) -> Batch:
-        """Return `image` (B, C, image_size, image_size)."""
-        extent = batch["extent"]
-        side = extent.amax(dim=1)
-        square = torch.stack([side, side], dim=1)
-        angle = torch.zeros_like(side)
-        return {"image": _resample(batch, extent / 2, square, angle, self.image_size)}
-
-
-class RandCrop(Randomizable, Transform):  # type: ignore[misc]
-    """Crop, scale, aspect, rotation and flip in one resampling; it never leaves the valid area."""
-
-    def __init__(self, views: Views, image_size: int) -> None:
-        self.views = views
-        self.image_size = image_size
-
-    def __call__(self, batch: Batch) -> Batch:
-        """Return `image` (B, C, image_size, image_size)."""
-        image, extent = batch["image"], batch["extent"]
-        n, views = len(image), self.views
-        draw = np.stack([
-            self.R.uniform(*views.scale, n),
-            np.exp(self.R.uniform(*np.log(views.ratio), n)),
-            np.radians(self.R.uniform(-views.rotation_deg, views.rotation_deg, n)),
-            np.where(self.R.uniform(size=n) < views.flip, -1.0, 1.0),
-            self.R.uniform(size=n),
-            self.R.uniform(size=n),
-        ])  # fmt: skip
-        scale, ratio, angle, flip, u, v = _on(image, draw)  # (B,) each
-        area = extent.prod(dim=1) * scale
-        crop = torch.stack([(area / ratio).sqrt(), (area * ratio).sqrt()], dim=1)  # rows, columns
-        crop = torch.minimum(crop, extent)
-        cos, sin = angle.cos().abs(), angle.sin().abs()
-        box = torch.stack(  # of the rotated crop
-            [crop[:, 0] * cos + crop[:, 1] * sin, crop[:, 0] * sin + crop[:, 1] * cos], dim=1
-        )
-        fit = (extent / box).amin(dim=1, keepdim=True).clamp_max(1)
-        crop, box = crop * fit, box * fit
-        centre = box / 2 + (extent - box) * torch.stack([u, v], dim=1)
-        crop = torch.stack([crop[:, 0], crop[:, 1] * flip], dim=1)
-        return {"image": _resample(batch, centre, crop, angle, self.image_size)}
-
-
-class RandContrast(Randomizable, Transform):  # type: ignore[misc]
-    """Window jitter: another width and another centre."""
-
-    def __init__(self, strength: float) -> None:
-        self.strength = strength
-
-    def __call__(self, batch: Batch) -> Batch:
-        """Return `image` with contrast and brightness changed."""
-        image = batch["image"]
-        factor = self.R.uniform(1 - self.strength, 1 + self.strength, len(image))
-        shift = self.R.uniform(-self.strength, self.strength, len(image))
-        factor, shift = _on(image, np.stack([factor, shift]))
-        return {"image": image * _per_image(factor) + _per_image(shift)}
-
-
-class RandGamma(Randomizable, Transform):  # type: ignore[misc]
-    """Gamma on the 0..1 range of each image, scaled back afterwards."""
-
-    def __init__(self, strength: float) -> None:
-        self.strength = strength
-
-    def __call__(self, batch: Batch) -> Batch:
-        """Return `image` with mid-tones brighter or darker."""
-        image = batch["image"]
-        draw = np.exp(self.R.uniform(-self.strength, self.strength, (1, len(image))))
-        (gamma,) = _on(image, draw)
-        low = image.amin(dim=(1, 2, 3), keepdim=True)
-        width = (image.amax(dim=(1, 2, 3), keepdim=True) - low).clamp_min(_MIN_STD)
-        unit = ((image - low) / width).clamp_min(_MIN_STD)
-        return {"image": unit.pow(_per_image(gamma)) * width + low}
-
-
-class RandBlur(Randomizable, Transform):  # type: ignore[misc]
-    """Gaussian blur of some images of a batch."""
-
-    def __init__(self, probability: float, sigma_px: tuple[float, float]) -> None:
-        self.probability = probability
-        self.sigma_px = sigma_px
-        self.radius = max(_LEAST_BLUR_RADIUS, math.ceil(2 * sigma_px[1]))
-
-    def __call__(self, batch: Batch) -> Batch:
-        """Return `image`, some of them blurred."""
-        image = batch["image"]
-        n, channels = image.shape[:2]
-        wanted = self.R.uniform(size=n) < self.probability
-        sigma = np.where(wanted, self.R.uniform(*self.sigma_px, n), 1e-3)  # 1e-3 changes nothing
-        radius = min(self.radius, *(side - 1 for side in image.shape[2:]))  # reflection ends there
-        taps = np.arange(-radius, radius + 1)
-        kernel = np.exp(-0.5 * (taps / sigma[:, None]) ** 2)
-        kernel /= kernel.sum(axis=1, keepdims=True)
-        weight = _on(image, kernel).repeat_interleave(channels, dim=0)[:, None]  # (B*C, 1, taps)
-        pad = (radius,) * 4
-        flat = F.pad(image.flatten(0, 1)[None], pad, mode="reflect")  # (1, B*C, H, W)
-        flat = F.conv2d(flat, weight[:, :, :, None], groups=n * channels)
-        flat = F.conv2d(flat, weight[:, :, None, :], groups=n * channels)
-        return {"image": flat.view_as(image)}
-
-
-class RandNoise(Randomizable, Transform):  # type: ignore[misc]
-    """Gaussian noise of a random strength."""
-
-    def __init__(self, highest: float) -> None:
-        self.highest = highest
-
-    def __call__(self, batch: Batch) -> Batch:
-        """Return `image` with noise added."""
-        image = batch["image"]
-        (strength,) = _on(image, self.R.uniform(0, self.highest, (1, len(image))))
-        fast = np.random.default_rng(self.R.randint(2**31))
-        noise = fast.standard_normal(tuple(image.shape), dtype=np.float32)
-        return {"image": image + _per_image(strength) * _on(image, noise)}
-
-
-class RandMask(Randomizable, Transform):  # type: ignore[misc]
-    """Set a share of the pixels of some images to 0, drawn one by one (arXiv:2507.12269)."""
-
-    def __init__(self, probability: float, share: float) -> None:
-        self.probability = probability
-        self.share = share
-
-    def __call__(self, batch: Batch) -> Batch:
-        """Return `image`, some of them with holes."""
-        image = batch["image"]
-        wanted = np.flatnonzero(self.R.uniform(size=len(image)) < self.probability)
-        if not len(wanted):
-            return {"image": image}
-        kept = np.ones((len(image), 1, *image.shape[2:]), dtype=np.float32)
-        fast = np.random.default_rng(self.R.randint(2**31))
-        kept[wanted] = fast.uniform(size=(len(wanted), *kept.shape[1:])) >= self.share
-        return {"image": image * _on(image, kept)}
-
-
-def _resample(batch: Batch, centre: Tensor, crop: Tensor, angle: Tensor, size: int) -> Tensor:
-    """Return ``crop`` (rows, columns; px) around ``centre``, rotated, as a square of ``size`` px.
-
-    What lies outside the valid area takes the value at its border; the padding is never read.
-    """
-    image, extent = batch["image"], batch["extent"]
-    height, width = image.shape[2:]
-    cos, sin = angle.cos(), angle.sin()
-    rows, columns = crop.unbind(dim=1)
-    y, x = centre.unbind(dim=1)
-    theta = torch.stack(
-        [
-            torch.stack([cos * columns / width, -sin * rows / width, 2 * x / width - 1], dim=1),
-            torch.stack([sin * columns / height, cos * rows / height, 2 * y / height - 1], dim=1),
-        ],
-        dim=1,
-    )  # (B, 2, 3), output to input, both in -1..1
-    grid = F.affine_grid(theta, [*image.shape[:2], size, size], align_corners=False)
-    last = torch.stack([(2 * extent[:, 1] - 1) / width, (2 * extent[:, 0] - 1) / height], dim=1)
-    first = torch.stack([torch.full_like(x, 1 / width), torch.full_like(y, 1 / height)], dim=1)
-    centres = grid.clamp(min=(first - 1)[:, None, None], max=(last - 1)[:, None, None])
-    return F.grid_sample(image, centres, padding_mode="border", align_corners=False)
+def _statistics(image: Tensor, extent: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of the valid areas, (B,) each."""
+    axes = tuple(range(1, image.ndim))
+    valid = _valid(image, extent)
+    count = extent.prod(dim=1) * image.shape[1]
+    mean = (image * valid).sum(dim=axes) / count
+    centred = (image - per_image(mean, image)).mul_(valid)
+    std = torch.linalg.vector_norm(centred, dim=axes) / count.sqrt()
+    return mean, std.clamp_min(_MIN_STD)
 
 
 def _valid(image: Tensor, extent: Tensor) -> Tensor:
-    """Return 1 inside the valid area and 0 outside, shape (B, 1, H, W)."""
-    rows = torch.arange(image.shape[2], device=image.device)
-    columns = torch.arange(image.shape[3], device=image.device)
-    inside_rows = rows < extent[:, :1]  # (B, H)
-    inside_columns = columns < extent[:, 1:]  # (B, W)
-    return (inside_rows[:, :, None] & inside_columns[:, None, :])[:, None].to(image.dtype)
+    """Return 1 inside the valid area and 0 outside, shape (B, 1, *spatial)."""
+    valid = torch.ones((len(image), *(1,) * (image.ndim - 1)), device=image.device)
+    for axis, length in enumerate(image.shape[2:], start=2):
+        inside = torch.arange(length, device=image.device) < extent[:, axis - 2, None]
+        valid = valid * inside.view(-1, *(1,) * (axis - 1), length, *(1,) * (image.ndim - axis - 1))
+    return valid
 
 
-def _per_image(values: Tensor) -> Tensor:
-    """Return (B,) as (B, 1, 1, 1)."""
-    return values[:, None, None, None]
+class WholeImage(Transform):  # type: ignore[misc]
+    """The smallest centred box with the proportions of a view around the valid area."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Return `image` (B, C, *shape)."""
+        return {"image": boxes.sample(batch, boxes.valid_box(batch, self.shape), self.shape)}
 
 
-def _on(image: Tensor, draw: np.ndarray) -> Tensor:
-    """Return host draws as a tensor beside ``image``."""
-    return torch.from_numpy(np.asarray(draw, dtype=np.float32)).to(image.device, non_blocking=True)
+class RandCrop(Randomizable, Transform):  # type: ignore[misc]
+    """Crop, scale, aspect, rotation and flip in one resampling; it never leaves the valid area.
+
+    A crop that does not fit is made smaller as a whole, so that nothing is stretched beyond
+    `views.ratio`. Of a few places the first is taken that shows enough of the body, else the best.
+
+    Args:
+        views: What is varied. Flips are along the last axis.
+        shape: Of the views.
+        scale: Smallest and largest share of the valid area or volume; None: `views.scale`.
+    """
+
+    def __init__(
+        self, views: Views, shape: Shape, scale: tuple[float, float] | None = None
+    ) -> None:
+        self.views = views
+        self.shape = shape
+        self.scale = views.scale if scale is None else scale
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Return `image` (B, C, *shape), and `hu`."""
+        box = self.box(batch)
+        return {"image": boxes.sample(batch, box, self.shape), "hu": batch["hu"]}
+
+    def box(self, batch: Batch) -> Box:
+        """Return the crops."""
+        image, views, dims = batch["image"], self.views, len(self.shape)
+        n, voxel = len(image), boxes.spacing(batch)
+        size = batch["extent"] * voxel
+        angle = self.R.uniform(-views.rotation_deg, views.rotation_deg, (n, 1 if dims == 2 else 3))
+        turn = boxes.turns(on(image, np.radians(angle)), voxel)
+        edges = on(image, self._edges(n)) * size.prod(dim=1, keepdim=True) ** (1 / dims)
+        around = (turn.abs() * edges[:, None]).sum(dim=2)  # the box, upright, around the turned one
+        fit = (size / around).amin(dim=1, keepdim=True).clamp_max(1)
+        mirror = np.ones((n, dims))
+        mirror[:, -1] = np.where(self.R.uniform(size=n) < views.flip, -1.0, 1.0)
+        free = size - around * fit
+        places = self.R.uniform(size=(1, n, dims))
+        if views.body > 0:
+            places = np.concatenate([places, self.R.uniform(size=(_PLACES - 1, n, dims))])
+        centres = (around * fit / 2)[:, None] + free[:, None] * on(image, places.swapaxes(0, 1))
+        crop = Box(centre=centres[:, 0], edges=edges * fit * on(image, mirror), turn=turn)
+        return crop if views.body == 0 else _on_the_body(batch, crop, centres, views.body)
+
+    def _edges(self, n: int) -> np.ndarray:
+        """Return edges (n, D) of crops of a volume of 1."""
+        share = self.R.uniform(*self.scale, n)
+        ratio = np.exp(self.R.uniform(*np.log(self.views.ratio), n))
+        edges = np.array(boxes.proportions(self.shape)) * share[:, None] ** (1 / len(self.shape))
+        edges[:, -2] /= np.sqrt(ratio)
+        edges[:, -1] *= np.sqrt(ratio)
+        return np.asarray(edges)
+
+
+def _on_the_body(batch: Batch, box: Box, centres: Tensor, least: float) -> Box:
+    """Return the box at the first of its places (B, K, D) with enough body, else at the best."""
+    count = _POINTS[centres.shape[2]]
+    whole = boxes.valid_box(batch)
+    of_all = boxes.points(batch, whole, whole.centre[:, None], count)
+    above = torch.where(batch["hu"], batch["body_above"], _above_background(of_all[:, 0]))
+    above = above[:, None, None]
+    least_share = least * (of_all > above).float().mean(dim=2)
+    share = (boxes.points(batch, box, centres, count) > above).float().mean(dim=2)
+    rank = torch.arange(centres.shape[1], device=centres.device)
+    step = 0.1 / (len(rank) * of_all.shape[2])  # all of them together are less than one point
+    preference = torch.where(share >= least_share, 2.0 - rank * step, share - rank * step)
+    chosen = preference.argmax(dim=1)[:, None, None]
+    return replace(box, centre=torch.take_along_dim(centres, chosen, dim=1)[:, 0])
+
+
+def _above_background(values: Tensor) -> Tensor:
+    """Return where body begins in images without a unit, (B,), from some of their values (B, N).
+
+    A few broken pixels do not move it. Where there is no background nearly all is body.
+    """
+    dark = values.sort(dim=1).values[:, int(_DARK * values.shape[1])]
+    return dark + _BODY_SHARE * (values.mean(dim=1) - dark)

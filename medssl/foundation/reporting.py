@@ -13,6 +13,14 @@ class Record(Protocol):
         """Take the values measured at ``step``."""
         ...
 
+    def pace(self, step: int, values: Mapping[str, float]) -> None:
+        """Take how fast it went up to ``step``.
+
+        It differs from machine to machine, so it is kept apart from `metrics`, which a repeated run
+        must repeat.
+        """
+        ...
+
     def note(self, text: str) -> None:
         """Say one line the user will want to know."""
         ...
@@ -63,6 +71,9 @@ class Silent:
         yield from items
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Ignore the values."""
+
+    def pace(self, step: int, values: Mapping[str, float]) -> None:
         """Ignore the values."""
 
     def note(self, text: str) -> None:
@@ -131,6 +142,11 @@ class Tee:
         """Pass the values on to all."""
         for record in (self._drawing, *self._records):
             record.metrics(step, values)
+
+    def pace(self, step: int, values: Mapping[str, float]) -> None:
+        """Pass the values on to all."""
+        for record in (self._drawing, *self._records):
+            record.pace(step, values)
 
     def note(self, text: str) -> None:
         """Pass the text on to all."""

@@ -13,9 +13,11 @@ import torch.nn.functional as F  # noqa: N812 - the customary name
 from pydantic import Field
 from torch import Tensor, nn
 
+from medssl.methods import _projections
 from medssl.models import heads
 from medssl.models.encoders._contract import Encoder
 
+ENCODER = "any"
 EPS = 1e-4  # inside the square root of the standard deviation, as in the paper
 
 
@@ -31,6 +33,7 @@ class Config:
     invariance: Annotated[float, Field(ge=0)] = 25.0
     variance: Annotated[float, Field(ge=0)] = 25.0
     covariance: Annotated[float, Field(ge=0)] = 1.0
+    projector_norm: heads.Norm = "batch"
 
 
 class Method(nn.Module):
@@ -42,23 +45,34 @@ class Method(nn.Module):
     """
 
     n_views = 2
+    n_local_views = 0
 
     def __init__(self, encoder: Encoder, config: Config) -> None:
         super().__init__()
         self.encoder = encoder
-        self.projector = heads.projector((encoder.dim, *(config.projector_dim,) * 3))
+        dims = (encoder.dim, *(config.projector_dim,) * 3)
+        self.projector = heads.projector(dims, config.projector_norm)
         self.config = config
 
-    def forward(self, views: list[Tensor]) -> dict[str, Tensor]:
-        """Return ``total`` and its three unweighted parts.
-
-        Args:
-            views: Two tensors (B, C, *spatial), B >= 2.
-        """
+    def embed(self, views: list[Tensor]) -> dict[str, Tensor]:
+        """Return the projections ``a`` and ``b``, (B, F) each, of two views (B, C, *spatial)."""
         a, b = (self.projector(self.encoder(view)) for view in views)  # type: ignore[operator]
-        invariance = F.mse_loss(a.float(), b.float())
-        variance = (_std_hinge(a.float()) + _std_hinge(b.float())) / 2
-        covariance = (_off_diagonal(a.float()) + _off_diagonal(b.float())).float()
+        return {"a": a, "b": b}
+
+    def loss(self, embedded: dict[str, Tensor], patients: Tensor) -> dict[str, Tensor]:
+        """Return ``total``, its three unweighted parts and how far projections differ.
+
+        Whose images they are does not matter. ``projection_std`` falls to 0 in a collapse.
+
+        Raises:
+            UsageError: There is one image.
+        """
+        del patients
+        a, b = (_projections.widened(embedded[name]) for name in ("a", "b"))
+        _projections.require_two(a)
+        invariance = F.mse_loss(a, b)
+        variance = (_std_hinge(a) + _std_hinge(b)) / 2
+        covariance = _off_diagonal(a) + _off_diagonal(b)
         weight = self.config
         total = (
             weight.invariance * invariance
@@ -70,7 +84,11 @@ class Method(nn.Module):
             "invariance": invariance,
             "variance": variance,
             "covariance": covariance,
+            "projection_std": _projections.spread(torch.cat([a, b])),
         }
+
+    def before_step(self, progress: float) -> None:
+        """Do nothing."""
 
 
 def _std_hinge(z: Tensor) -> Tensor:
@@ -81,6 +99,7 @@ def _std_hinge(z: Tensor) -> Tensor:
 def _off_diagonal(z: Tensor) -> Tensor:
     """Return the sum of squared off-diagonal covariances over F, eq. 3 and 4; z: (B, F)."""
     n, dim = z.shape
-    centred = (z - z.mean(dim=0)).double()  # autocast would take a product of floats to half
-    covariance = centred.T @ centred / (n - 1)  # (F, F)
-    return (covariance.square().sum() - covariance.diagonal().square().sum()) / dim
+    centred = z - z.mean(dim=0)
+    with _projections.exact_products(z):
+        covariance = centred.T @ centred / (n - 1)  # (F, F), symmetric
+    return 2 * covariance.triu(1).square().sum() / dim

@@ -1,19 +1,24 @@
 """What stands behind an encoder: the projector of a method, the classifier of a cohort."""
 
 import itertools
+from typing import Literal
 
 from torch import nn
 
+Norm = Literal["batch", "layer"]  # layer: an image's row does not depend on the others of the batch
+_NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
-def projector(dims: tuple[int, ...]) -> nn.Sequential:
-    """Return linear layers with batch norm and ReLU between them; the last one is bare.
+
+def projector(dims: tuple[int, ...], norm: Norm = "batch") -> nn.Sequential:
+    """Return linear layers with a norm and ReLU between them; the last one is bare.
 
     Args:
         dims: Input size, hidden sizes, output size.
+        norm: Of the hidden layers.
     """
     layers: list[nn.Module] = []
     for n_in, n_out in itertools.pairwise(dims[:-1]):
-        layers += [nn.Linear(n_in, n_out, bias=False), nn.BatchNorm1d(n_out), nn.ReLU(inplace=True)]
+        layers += [nn.Linear(n_in, n_out, bias=False), _NORMS[norm](n_out), nn.ReLU(inplace=True)]
     layers.append(nn.Linear(dims[-2], dims[-1], bias=False))
     return nn.Sequential(*layers)
 

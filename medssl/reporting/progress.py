@@ -24,6 +24,8 @@ _TITLES = {
     "feature_std": "Spread of the features",
     "effective_rank": "Effective rank of the features",
     "knn_auroc": "AUROC of nearest neighbours",
+    "alignment": "Distance between two views",
+    "uniformity": "Evenness on the sphere (lower is more even)",
     "lr": "Learning rate",
 }
 _LINES = {"total": "training", "val_loss": "validation patients"}
@@ -59,6 +61,9 @@ class ProgressFigure:
         del step
         if self.redraw_on in values:
             self.draw()
+
+    def pace(self, step: int, values: Mapping[str, float]) -> None:
+        """Ignore the values."""
 
     def note(self, text: str) -> None:
         """Ignore the text."""

@@ -1,35 +1,51 @@
 """`medssl pretrain`: learn an encoder from the archive's own images, without labels."""
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import torch
-
 from medssl import __version__, methods
-from medssl.artifacts import archive, run_folder, selection, weights
-from medssl.config.loading import decode
+from medssl.artifacts import archive, run_folder, schedules, selection, weights
 from medssl.config.pretrain import (
     PretrainSettings,
     resolve,
     resolve_validation,
     steps_per_epoch,
 )
-from medssl.data.batches import TrainingBatches
-from medssl.data.store import ImageStore
-from medssl.foundation import files, plugins, seeding
+from medssl.foundation import files, plugins
 from medssl.foundation.cost import Cost
 from medssl.foundation.errors import DataError
 from medssl.foundation.reporting import Reporter, Silent, Tee
 from medssl.models.weights import to_arrays
+from medssl.reporting import rates, reconstruction, tracking, view_sheet
 from medssl.reporting.progress import ProgressFigure
-from medssl.training import encoders, held_out, monitors, runtime, spread, ssl
+from medssl.training import (
+    embed,
+    encoders,
+    held_out,
+    monitors,
+    optim,
+    preparing,
+    runtime,
+    spread,
+    ssl,
+)
 from medssl.training.held_out import Parts
+from medssl.training.preparing import Prepared
 
-_SMOKE_BATCH = 8
-_SMOKE_STEPS = 2
+_SHOWN_IMAGES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """What does not change the outcome of a run."""
+
+    max_seconds: float | None = None  # stop after so long, to be resumed
+    compiled: bool = False  # compile the encoder
+    thumbnails: bool = False  # write pictures that show patients
+    track: Sequence[str] = ()  # tensorboard, mlflow, wandb
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +63,7 @@ class PretrainResult:
     losses: dict[str, float]  # the last ones logged
     measured: dict[str, float]  # by the monitors at the end, by their names in metrics.jsonl
     measured_before: dict[str, float]  # the same of the weights it started from
+    pace: dict[str, float]  # images_per_s and data_wait of the last epoch
     progress: Path
 
 
@@ -69,31 +86,32 @@ def plan(settings: PretrainSettings, *, device: str = "auto") -> PretrainPlan:
     """Check everything cheap and resolve every `auto`.
 
     Raises:
-        UsageError: A plugin or an option does not exist.
+        UsageError: A plugin or an option does not exist, or they do not fit each other.
         DataError: There are too few images.
         ArtifactError: Archive, selection or weights are missing or do not fit.
     """
     patients = archive.read_info(settings.archive).patients
     settings, held = resolve_validation(settings, patients)
-    parts, n_whole = _read(settings)
+    parts, n_whole = held_out.read(settings)
     n_images = parts.train.num_rows
     if n_images < 2:
+        what = "volumes" if settings.spatial_dims == 3 else "images"
         raise DataError(
-            f"{n_images} images are too few to pretrain on", where=str(settings.archive)
+            f"{n_images} {what} are too few to pretrain on", where=str(settings.archive)
         )
-    side = ImageStore(settings.archive, parts.train).side
     if settings.smoke:
-        settings = settings.model_copy(update={"batch_size": _SMOKE_BATCH, "epochs": 1})
-    gpu = runtime.gpu_wanted(device)
-    settings, reasons = resolve(settings, n_images=n_images, n_whole=n_whole, side=side, gpu=gpu)
-    method = plugins.load(methods, settings.method)
-    decode(method.Config, settings.method_options, where="method_options")
-    _, source, _ = _encoder(settings)
+        settings = settings.model_copy(update={"batch_size": held_out.SMOKE_BATCH, "epochs": 1})
+    facts = preparing.facts(settings, parts, n_whole, gpu=runtime.gpu_wanted(device))
+    settings, reasons = resolve(settings, facts)
+    settings, fitted = preparing.fit(settings, n_images)
+    _, source, _ = preparing.make_encoder(settings)
     watch = monitors.choose(settings, parts)
     length = steps_per_epoch(settings, n_images=n_images, n_whole=n_whole)
     steps = int(settings.epochs) * length
     budget = _budget(settings, n_images, n_whole, steps)
-    notes = (*_trial(settings), *held, *reasons, *budget, *_held_out(settings, parts, source))
+    notes = (
+        *_trial(settings), *held, *reasons, *fitted, *budget, *_held_out(settings, parts, source)
+    )  # fmt: skip
     return PretrainPlan(
         settings=settings,
         notes=(*notes, *watch.notes),
@@ -110,13 +128,23 @@ def plan(settings: PretrainSettings, *, device: str = "auto") -> PretrainPlan:
 def cost(settings: PretrainSettings, *, device: str = "auto") -> Cost:
     """Return what the run would take, from a few of its steps; writes nothing."""
     planned = plan(settings, device=device)
-    settings = planned.settings
-    started = runtime.start(device, settings.precision)
-    encoder, _, _ = _encoder(settings)
-    method = _method(settings, encoder)
-    parts, _ = _read(settings)
-    images = _images(started, planned, parts, method.n_views)  # type: ignore[arg-type]
-    return ssl.cost(started, settings, method, images)
+    started = runtime.start(device, planned.settings.precision)
+    ready = preparing.prepare(started, planned.settings, planned.steps_per_epoch)
+    return ssl.cost(started, planned.settings, ready.method, ready.images)
+
+
+def show_views(settings: PretrainSettings, path: Path, *, device: str = "auto") -> None:
+    """Write a contact sheet of some images and the views a method would see of them.
+
+    Raises:
+        MedSSLError: As for `plan`.
+    """
+    planned = plan(settings, device=device)
+    few = {"batch_size": min(_SHOWN_IMAGES, planned.n_images)}
+    settings = planned.settings.model_copy(update=few)
+    started = runtime.start(device, "32")
+    ready = preparing.prepare(started, settings, planned.steps_per_epoch)
+    files.write_bytes(path, _sheet(ready))
 
 
 def run(
@@ -126,8 +154,12 @@ def run(
     *,
     device: str = "auto",
     resume: bool = False,
-) -> PretrainResult:
+    how: How | None = None,
+) -> PretrainResult | None:
     """Pretrain an encoder and export it.
+
+    In a job of several processes all of them call it; the first one writes and returns the result,
+    the others return None.
 
     Args:
         settings: As the user gave them.
@@ -135,70 +167,68 @@ def run(
         reporter: Told about progress and losses.
         device: auto, cpu, cuda or cuda:N.
         resume: Continue the unfinished run in ``out``.
+        how: What does not change the outcome.
 
     Raises:
         UsageError: A setting is wrong, or ``out`` is in use.
         ArtifactError: Archive, selection, weights or checkpoint are missing or do not fit.
         TrainingError: The loss is not finite, or the features have collapsed.
+        Interrupted: Stopped by a signal or out of time.
     """
+    how = how or How()
+    tracking.require(how.track)
     planned = plan(settings, device=device)
     settings = planned.settings
-    started = runtime.start(device, settings.precision)
-    parts, _ = _read(settings)
-    info = archive.read_info(settings.archive)
-    encoder, source, match = _encoder(settings)
-    with run_folder.create(
-        out, stage="pretrain", settings=settings, inputs=_inputs(settings, source), resume=resume
-    ) as folder:
-        folder.environment(**started.facts())
-        figure = ProgressFigure(folder.path, redraw_on="feature_std", floors=spread.FLOORS)
-        told = Tee(reporter or Silent(), folder.log, figure)
-        for note in (*planned.notes, *match):
+    started = runtime.start(device, settings.precision, processes="auto")
+    out = started.broadcast(out)
+    ready = preparing.prepare(started, settings, planned.steps_per_epoch, compiled=how.compiled)
+    with ExitStack() as stack:
+        figure = ProgressFigure(out, redraw_on="feature_std", floors=spread.FLOORS)
+        inputs = _inputs(settings, ready.source)
+        begin = partial(
+            run_folder.create,
+            out,
+            stage="pretrain",
+            settings=settings,
+            inputs=inputs,
+            resume=resume,
+        )
+        folder = started.led(lambda: stack.enter_context(begin()))
+        told: Reporter = Silent()
+        if folder is not None:
+            folder.environment(**started.facts())
+            warn = Tee(reporter or Silent(), folder.log).warn
+            trackers = stack.enter_context(tracking.open_trackers(how.track, out, out.name, warn))
+            told = Tee(reporter or Silent(), folder.log, figure, *trackers)
+            _draw_schedule(settings, planned.steps, out)
+        for note in (*planned.notes, *ready.notes):
             told.note(note)
-        method = _method(settings, encoder)
-        images = _images(started, planned, parts, method.n_views)  # type: ignore[arg-type]
-        trained = ssl.run(started, settings, method, images, folder.path, told)
-        figure.draw()
-        export = folder.path / "export"
-        export.mkdir(exist_ok=True)
-        record = _record(settings, info, parts.train, encoder, source)
-        weights.write(export, record, to_arrays(encoder))
+        trained = ssl.run(
+            started, settings, ready.method, ready.images, out, told, max_seconds=how.max_seconds
+        )
+        if folder is not None:
+            figure.draw()
+            _export(settings, ready, out)
+            if how.thumbnails:
+                _draw_pictures(ready, out)
+        started.barrier()
+    if folder is None:
+        return None
     return PretrainResult(
         folder=out,
         method=settings.method,
         encoder=settings.encoder,
-        n_images=parts.train.num_rows,
-        n_validation_patients=parts.n_validation_patients,
+        n_images=planned.n_images,
+        n_validation_patients=planned.n_validation_patients,
         epochs=trained.state.epoch,
         steps=trained.state.step,
         passes=planned.passes,
         losses=trained.losses,
         measured=trained.measured,
         measured_before=trained.measured_before,
+        pace=trained.pace,
         progress=out / figure.NAME,
     )
-
-
-def _read(settings: PretrainSettings) -> tuple[Parts, int]:
-    """Return the images to train on and to watch, and how many there are to train on in all.
-
-    The patients to watch are drawn from the whole archive, and all their images are watched: runs
-    on different selections are measured on the same images.
-    """
-    images = archive.read_images(settings.archive)
-    parts = held_out.split(images, float(settings.validation), settings.seed)
-    table = parts.train
-    if settings.selection is not None:
-        run_folder.require_finished(settings.selection, "reduce")
-        selection.require_archive(settings.selection, archive.read_info(settings.archive).hash)
-        kept = selection.read_kept(settings.selection)["image_id"]
-        table = table.filter(pc.is_in(table["image_id"], kept.combine_chunks()))
-    n_whole = parts.train.num_rows
-    if settings.smoke:
-        most = _SMOKE_BATCH * _SMOKE_STEPS
-        n_whole, count = min(n_whole, most), min(table.num_rows, most)
-        table = table.take(np.linspace(0, table.num_rows - 1, count).astype(int))
-    return Parts(train=table, validation=parts.validation), n_whole
 
 
 def _budget(settings: PretrainSettings, n_images: int, n_whole: int, steps: int) -> tuple[str, ...]:
@@ -239,57 +269,12 @@ def _held_out(
     return tuple(notes)
 
 
-def _method(settings: PretrainSettings, encoder: torch.nn.Module) -> torch.nn.Module:
-    plugin = plugins.load(methods, settings.method)
-    config = decode(plugin.Config, settings.method_options, where="method_options")
-    return ssl.build_method(plugin, encoder, config, settings.seed)
-
-
-def _images(
-    started: runtime.Runtime, planned: PretrainPlan, parts: Parts, n_views: int
-) -> ssl.Images:
-    settings = planned.settings
-    batches = TrainingBatches(
-        ImageStore(settings.archive, parts.train),
-        device=started.device,
-        intensity=settings.intensity,
-        views=settings.views,
-        image_size=int(settings.image_size),
-        batch_size=int(settings.batch_size),
-        n_views=n_views,
-        seed=seeding.derive(settings.seed, "batches"),
-    )
-    watch = monitors.choose(settings, parts)
-    return ssl.Images(
-        batches=batches,
-        monitors=monitors.Monitors(started, settings, watch, parts, n_views),
-        steps_per_epoch=planned.steps_per_epoch,
-    )
-
-
 def _trial(settings: PretrainSettings) -> tuple[str, ...]:
     if settings.smoke or settings.selection is None:
         return ()
     if not selection.read_info(settings.selection).smoke:
         return ()
     return ("the selection comes from a smoke run: it holds images of a few patients",)
-
-
-def _encoder(
-    settings: PretrainSettings,
-) -> tuple[torch.nn.Module, encoders.Source | None, tuple[str, ...]]:
-    """Return the encoder to train, where its first weights came from, and what they left out."""
-    source = None if settings.init_from == "none" else encoders.open_source(settings.init_from)
-    make = encoders.factory(
-        settings.encoder,
-        settings.encoder_options,
-        in_channels=archive.read_info(settings.archive).channels,
-        spatial_dims=2,
-        source=source,
-        allow_partial=settings.allow_partial,
-    )
-    torch.manual_seed(seeding.derive(settings.seed, "encoder"))
-    return make(), source, make.notes
 
 
 def _inputs(settings: PretrainSettings, source: encoders.Source | None) -> dict[str, str]:
@@ -302,24 +287,23 @@ def _inputs(settings: PretrainSettings, source: encoders.Source | None) -> dict[
     return inputs
 
 
-def _record(
-    settings: PretrainSettings,
-    info: archive.ArchiveInfo,
-    table: pa.Table,
-    encoder: torch.nn.Module,
-    source: encoders.Source | None,
-) -> weights.EncoderInfo:
-    patients = set(table["patient_key"].to_pylist())
+def _export(settings: PretrainSettings, ready: Prepared, out: Path) -> None:
+    """Write the encoder and how to use it."""
+    info, encoder, source = archive.read_info(settings.archive), ready.encoder, ready.source
+    patients = set(ready.parts.train["patient_key"].to_pylist())
     earlier = source.patients_under(info.key_id) if source else set()
-    return weights.EncoderInfo(
+    export = out / "export"
+    export.mkdir(exist_ok=True)
+    record = weights.EncoderInfo(
         encoder=settings.encoder,
         options=settings.encoder_options,
         library=encoder.constructor(),  # type: ignore[operator]
         in_channels=info.channels,
-        spatial_dims=2,
+        spatial_dims=settings.spatial_dims,
         feature_layer="pooled output of the last layer group; the projector is dropped",
         feature_size=encoder.dim,  # type: ignore[arg-type]
         image_size=int(settings.image_size),
+        depth=settings.depth if isinstance(settings.depth, int) else None,
         intensity={
             **settings.intensity.model_dump(),
             "ct": "HU clipped to window_hu, then scaled to -1..1",
@@ -331,10 +315,42 @@ def _record(
         epochs=int(settings.epochs),
         seed=settings.seed,
         archive_hash=info.hash,
-        n_images=table.num_rows,
+        n_images=ready.parts.train.num_rows,
         key_id=info.key_id,
         patient_digests=tuple(sorted(patients | (earlier or set()))),
         patients_complete=earlier is not None,
         init=source.facts() if source else {},
         smoke=settings.smoke,
     )
+    weights.write(export, record, to_arrays(encoder))
+
+
+def _draw_schedule(settings: PretrainSettings, steps: int, out: Path) -> None:
+    """Write what the optimiser will do at every step, before it does."""
+    curves = optim.curve(settings.optim, steps)
+    schedules.write(out, schedules.table(curves))
+    per_epoch = steps / int(settings.epochs)
+    files.write_bytes(out / "schedule.png", rates.draw(curves, per_epoch))
+
+
+def _draw_pictures(ready: Prepared, out: Path) -> None:
+    """Write pictures of patients: only where they were asked for."""
+    files.write_bytes(out / "views.png", _sheet(ready))
+    if hasattr(ready.method, "reconstruct"):
+        shown = next(iter(ready.images.batches.steps(range(1))))
+        view = shown.views[0][:_SHOWN_IMAGES]
+        with embed.unchanged(ready.method):
+            parts = ready.method.reconstruct(view)  # type: ignore[operator]
+        arrays = {name: part.float().cpu().numpy() for name, part in parts.items()}
+        files.write_bytes(out / "reconstructions.png", reconstruction.draw(arrays))
+
+
+def _sheet(ready: Prepared) -> bytes:
+    """Return a picture of the first images of the first step and their views."""
+    batches = ready.images.batches
+    numbers = batches.sampler.epoch(0)[0][:_SHOWN_IMAGES]
+    shown = next(iter(batches.steps(range(1))))
+    whole = batches.whole(numbers)
+    views = [view[: len(numbers)].float().cpu().numpy() for view in shown.views]
+    captions = [f"view {k + 1}" for k in range(len(views))]
+    return view_sheet.draw(whole.float().cpu().numpy(), views, captions)

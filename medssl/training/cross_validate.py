@@ -21,6 +21,7 @@ from medssl.config.training import Intensity
 from medssl.data.batches import TrainingBatches
 from medssl.data.cohort import Cohort
 from medssl.data.mixing import cutmix
+from medssl.data.sampling import Balanced, Sampler, Shuffled
 from medssl.data.store import ImageStore
 from medssl.foundation import files, seeding
 from medssl.foundation.cost import Cost
@@ -84,7 +85,7 @@ def run_fold(
         model,
         ImageStore(test.archive, test.table),
         intensity=settings.intensity,
-        image_size=int(settings.image_size),
+        shape=_shape(settings),
     )
     if not np.isfinite(score).all():
         raise TrainingError(
@@ -103,7 +104,7 @@ def cost(runtime: Runtime, recipe: Recipe, cohort: Cohort, folds: Sequence[Fold]
     settings, fold = recipe.settings, folds[0]
     model = SiteModel(recipe.build_encoder(), cohort.n_outputs, settings.dropout)
     batches = _batches(runtime, settings, cohort.rows(fold.train), seed=0)
-    shown = ((views[0], target) for views, target in trial.forever(batches))
+    shown = ((step.views[0], step.target) for step in batches.steps(trial.FOREVER))
     groups, seconds, steps = model.groups(), 0.0, 0
     for phase in recipe.phases:
         module, stepped = runtime.setup(model, phases.optimizer(phase, groups))
@@ -133,7 +134,7 @@ def _seconds_per_image(
         model,
         ImageStore(few.archive, few.table),
         intensity=settings.intensity,
-        image_size=int(settings.image_size),
+        shape=_shape(settings),
     )
     return (time.perf_counter() - started) / len(few.label)
 
@@ -163,7 +164,16 @@ def _fit(
         for released in phase.released:
             model.release_only(released)
             one_epoch = islice(shown, batches.steps_per_epoch)
-            loop.train_epoch(runtime, state, one_epoch, reporter, recipe.settings.optim.clip)
+            loop.train(
+                runtime,
+                state,
+                one_epoch,
+                reporter,
+                update=loop.one_call(runtime, state),
+                clip=recipe.settings.optim.clip,
+            )
+            loop.log(state, reporter)
+            state.epoch += 1
         epoch, step = state.epoch, state.step
 
 
@@ -171,18 +181,26 @@ def _batches(
     runtime: Runtime, settings: FinetuneSettings, train: Cohort, seed: int
 ) -> TrainingBatches:
     assert isinstance(settings.intensity, Intensity)
+    size = min(int(settings.batch_size), len(train.label))
+    if settings.sampling == "balanced":
+        sampler: Sampler = Balanced(train.label, size, seed)
+    else:
+        sampler = Shuffled(len(train.label), size, seed)
     return TrainingBatches(
         ImageStore(train.archive, train.table),
+        sampler,
         device=runtime.device,
         intensity=settings.intensity,
         views=settings.views,
-        image_size=int(settings.image_size),
-        batch_size=int(settings.batch_size),
-        n_views=1,
+        shape=_shape(settings),
         seed=seed,
         target=train.label,
-        balanced=settings.sampling == "balanced",
     )
+
+
+def _shape(settings: FinetuneSettings) -> tuple[int, int]:
+    """Return rows and columns of what the encoder sees."""
+    return (int(settings.image_size), int(settings.image_size))
 
 
 def _arguments(
@@ -192,7 +210,8 @@ def _arguments(
     mixes = [phase.cutmix for phase in planned for _ in phase.released]
     for epoch, mix in enumerate(mixes):
         rng = seeding.rng(batches.seed, "cutmix", epoch)
-        for (images,), target in batches.epoch(epoch):
+        for step in batches.epoch(epoch):
+            (images,), target = step.views, step.target
             assert target is not None
             mixed = cutmix(images, mix, rng)
             if mixed is None:

@@ -10,29 +10,29 @@ from torch import nn
 
 from medssl.config.training import Intensity
 from medssl.data.batches import plain_batches
-from medssl.data.store import ImageStore
+from medssl.data.opening import Store
 
-_BATCH = 128
+BATCH = 128  # images embedded at a time
 
 
 def features(
     encoder: nn.Module,
-    store: ImageStore,
+    store: Store,
     *,
     device: torch.device,
     intensity: Intensity,
-    image_size: int,
+    shape: tuple[int, ...],
 ) -> NDArray[np.float32]:
     """Return the encoder's features of every image as it is, without random views.
 
     The encoder works in evaluation mode and single precision, and is left as it was found.
 
     Args:
-        encoder: Images (B, C, H, W) in, features (B, F) out; on ``device``.
+        encoder: Images (B, C, *spatial) in, features (B, F) out; on ``device``.
         store: The images.
         device: Where to compute.
         intensity: How stored values become the encoder's input.
-        image_size: Side of the input, px.
+        shape: Of the input, px: (rows, columns) or (slices, rows, columns).
 
     Returns:
         Shape (N, F), in the order of the store.
@@ -45,8 +45,8 @@ def features(
                 store,
                 device=device,
                 intensity=intensity,
-                image_size=image_size,
-                batch_size=_BATCH,
+                shape=shape,
+                batch_size=BATCH,
             )
         ]
     return np.concatenate(parts)

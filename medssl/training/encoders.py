@@ -16,7 +16,11 @@ from medssl.artifacts.weights import EncoderInfo
 from medssl.config.loading import decode
 from medssl.foundation import files, plugins
 from medssl.foundation.errors import ArtifactError
-from medssl.models import encoders, weights
+from medssl.models import encoders, layouts, pickled, weights
+from medssl.models.layouts import Unwrapped
+
+_LEFT_OUT = 6  # parts of a file named in a note
+_HEADER = 9  # bytes that tell a safetensors file: the length of its header, and how that begins
 
 
 @dataclass(frozen=True)
@@ -27,13 +31,46 @@ class Source:
     info: EncoderInfo | None
     arrays: Mapping[str, NDArray[np.generic]]
     sha256: str
+    foreign: Unwrapped | None = None  # how a bare file was read
 
     def facts(self) -> dict[str, Any]:
         """Return what a run records about where its encoder came from."""
         if self.info is None:
-            return {"weights_sha256": self.sha256}
+            return {**self._shape(), "weights_sha256": self.sha256}
         kept = ("method", "paper", "epochs", "seed", "n_images", "archive_hash", "key_id", "smoke")
         return {**{name: getattr(self.info, name) for name in kept}, "weights_sha256": self.sha256}
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what a user has to know of weights that say nothing of themselves."""
+        found = self.foreign
+        if found is None:
+            return ()
+        place = f" under {found.place}" if found.place else ""
+        parts = [f"{name} ({n})" for name, n in list(found.left_out.items())[:_LEFT_OUT]]
+        more = ", …" if len(found.left_out) > _LEFT_OUT else ""
+        left_out = f"; left out: {', '.join(parts)}{more}" if parts else ""
+        notes = [
+            f"starting weights: layout {found.layout}{place}{left_out}",
+            "starting weights: how their images were scaled (ImageNet's mean and deviation, for "
+            "example) is not in the file; yours are scaled as in `intensity`",
+        ]
+        if found.layout == "MedicalNet":
+            notes.append(
+                "starting weights: MedicalNet's last two layers skip no voxels but widen their "
+                "filters; here they skip, so the features are others"
+            )
+        return tuple(notes)
+
+    def _shape(self) -> dict[str, Any]:
+        """Return what is known of the encoder of a bare file."""
+        found = self.foreign
+        if found is None:
+            return {}
+        stems = [array for array in found.arrays.values() if array.ndim > 3]
+        facts = {"layout": found.layout, "left_out": dict(found.left_out)}
+        if not stems:
+            return facts
+        return {**facts, "in_channels": stems[0].shape[1], "spatial_dims": stems[0].ndim - 2}
 
     def patients_under(self, key_id: str) -> set[str] | None:
         """Return the patients it was trained on, or None where that is not known.
@@ -51,7 +88,7 @@ class Factory:
     """Makes a new encoder each time it is called; random weights come from torch's seed."""
 
     make: Callable[[], nn.Module]
-    notes: tuple[str, ...]  # what the weights left out, if that was allowed
+    notes: tuple[str, ...]  # what was done to the weights, and what they left out if allowed
     groups: tuple[str, ...]  # names of the layer groups, from the stem to the last layer
 
     def __call__(self) -> nn.Module:
@@ -60,7 +97,9 @@ class Factory:
 
 
 def open_source(path: Path) -> Source:
-    """Return the weights at ``path``: a pretrain run, an export folder or a safetensors file.
+    """Return the weights at ``path``: a pretrain run, an export folder or a file of weights.
+
+    A file is safetensors or a pickle of tensors (`.pt`, `.pth`, `.ckpt`, `.bin`, `.tar`).
 
     Raises:
         ArtifactError: Nothing is there, the run is unfinished, or the file is not what it says.
@@ -68,7 +107,7 @@ def open_source(path: Path) -> Source:
     if path.is_file():
         if (path.parent / "encoder.json").is_file() and path.name == "encoder.safetensors":
             return _verified(path.parent)
-        return Source(path, None, weight_files.read_tensors(path), files.sha256(path))
+        return _bare(path)
     if (path / "status.json").is_file():
         run_folder.require_finished(path, "pretrain")
         path = path / "export"
@@ -76,7 +115,7 @@ def open_source(path: Path) -> Source:
         raise ArtifactError(
             "no encoder",
             where=str(path),
-            fix="give a folder written by `medssl pretrain`, a safetensors file, or none",
+            fix="give a folder written by `medssl pretrain`, a file of weights, or none",
         )
     return _verified(path)
 
@@ -110,9 +149,23 @@ def factory(
 
     with torch.random.fork_rng(devices=[]):
         encoder, match = build()
-    partial = match is not None and not match.complete
-    notes = (f"partial weights: {match.table()}",) if match is not None and partial else ()
+    notes = source.notes() if source else ()
+    if match is not None:
+        notes += tuple(f"starting weights: {n} {what}" for what, n in match.changes.items())
+        notes += () if match.complete else (f"partial weights: {match.table()}",)
     return Factory(lambda: build()[0], notes, tuple(encoder.groups()))  # type: ignore[operator]
+
+
+def _bare(path: Path) -> Source:
+    """Return the weights of a file without a record."""
+    safe = path.suffix == ".safetensors" or _is_safetensors(path)
+    found = layouts.unwrap(weight_files.read_tensors(path) if safe else pickled.read(path))
+    return Source(path, None, found.arrays, files.sha256(path), found)
+
+
+def _is_safetensors(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(_HEADER)[-1:] == b"{" and path.stat().st_size > _HEADER
 
 
 def _verified(export: Path) -> Source:

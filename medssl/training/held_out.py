@@ -1,12 +1,18 @@
-"""The patients pretraining watches and never trains on, and fixed draws of their images."""
+"""The patients pretraining trains on, those it only watches, and fixed draws of their images."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from medssl.artifacts import archive, run_folder, selection
+from medssl.config.pretrain import PretrainSettings
+from medssl.data import volumes
 from medssl.foundation import seeding
+
+SMOKE_BATCH, SMOKE_STEPS = 8, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +31,36 @@ class Parts:
     def n_validation_patients(self) -> int:
         """Patients that are watched only."""
         return len(set(self.validation["patient_key"].to_pylist()))
+
+
+def read(settings: PretrainSettings) -> tuple[Parts, int]:
+    """Return the images to train on and to watch, and how many there are to train on in all.
+
+    The patients to watch are drawn from the whole archive, and all their images are watched: runs
+    on different selections are measured on the same images. In 3D the images are volumes, and a
+    selection keeps those series of which it keeps a slice.
+
+    Raises:
+        ArtifactError: Archive or selection are missing or do not fit.
+    """
+    parts = split(archive.read_images(settings.archive), float(settings.validation), settings.seed)
+    kept = parts.train
+    if settings.selection is not None:
+        run_folder.require_finished(settings.selection, "reduce")
+        selection.require_archive(settings.selection, archive.read_info(settings.archive).hash)
+        ids = selection.read_kept(settings.selection)["image_id"].combine_chunks()
+        kept = kept.filter(pc.is_in(kept["image_id"], ids))
+    train, n_whole = kept, parts.train.num_rows
+    if settings.spatial_dims == 3:
+        parts = Parts(train=volumes.table(parts.train), validation=volumes.table(parts.validation))
+        series = kept["series_key"].combine_chunks()
+        train = parts.train.filter(pc.is_in(parts.train["series_key"], series))
+        n_whole = parts.train.num_rows
+    if settings.smoke:
+        most = SMOKE_BATCH * SMOKE_STEPS
+        n_whole, count = min(n_whole, most), min(train.num_rows, most)
+        train = train.take(np.linspace(0, train.num_rows - 1, count).astype(int))
+    return Parts(train=train, validation=parts.validation), n_whole
 
 
 def split(images: pa.Table, share: float, seed: int) -> Parts:

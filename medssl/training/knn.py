@@ -5,14 +5,17 @@ vote with the weight exp(cosine / 0.07). It reads labels and changes nothing.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from medssl.artifacts import archive as archives
 from medssl.data import cohort as cohorts
+from medssl.data.cohort import Cohort
 from medssl.evaluation import metrics
 from medssl.training import held_out, spread
 from medssl.training.held_out import Parts
@@ -25,6 +28,7 @@ MOST_TARGETS = 3
 _TEMPERATURE = 0.07
 
 Floats = NDArray[np.floating]
+Label = tuple[str, str]  # class and patient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +57,16 @@ class Probe:
         return float(np.mean(values))
 
 
-def probes(archive: Path, parts: Parts, seed: int) -> tuple[tuple[Probe, ...], tuple[str, ...]]:
+def probes(
+    archive: Path, parts: Parts, seed: int, *, volumes: bool = False
+) -> tuple[tuple[Probe, ...], tuple[str, ...]]:
     """Return a probe for each of the first targets with two classes, and what there is to say.
 
     Args:
         archive: Archive folder.
         parts: Who is trained on and who is watched.
         seed: Draws the images.
+        volumes: The images are volumes: one counts as labelled where all labels in it agree.
     """
     counts = archives.read_info(archive).targets
     targets = [name for name in sorted(counts) if len(counts[name]) > 1][:MOST_TARGETS]
@@ -71,7 +78,9 @@ def probes(archive: Path, parts: Parts, seed: int) -> tuple[tuple[Probe, ...], t
     found, notes = [], []
     for target in targets:
         name = f"knn_auroc.{target}" if several else "knn_auroc"
-        probe = _probe(archive, target, parts, seed, name)
+        cohort = cohorts.read(archive, target, None)
+        label = _of_volumes(cohort, parts) if volumes else _of_images(cohort)
+        probe = _probe(label, parts, seed, name)
         notes.append(_note(target, probe))
         if len(probe.scored) > 1:
             found.append(probe)
@@ -99,23 +108,42 @@ def class_shares(
     return np.asarray(shares.round(9), dtype=np.float64)
 
 
-def _probe(archive: Path, target: str, parts: Parts, seed: int, name: str) -> Probe:
-    cohort = cohorts.read(archive, target, None)
-    value = dict(zip(cohort.table["image_id"].to_pylist(), cohort.class_names, strict=True))
+def _of_images(cohort: Cohort) -> dict[str, Label]:
+    """Return the label of each labelled image, by its id."""
+    ids = cohort.table["image_id"].to_pylist()
+    return dict(zip(ids, zip(cohort.class_names, cohort.patients, strict=True), strict=True))
+
+
+def _of_volumes(cohort: Cohort, parts: Parts) -> dict[str, Label]:
+    """Return the label of each volume all of whose labelled images agree, by its id."""
+    found: dict[str, set[Label]] = {}
+    for series, label in zip(
+        cohort.table["series_key"].to_pylist(), _of_images(cohort).values(), strict=True
+    ):
+        found.setdefault(series, set()).add(label)
+    volumes = pa.concat_tables([parts.train, parts.validation]).select(["image_id", "series_key"])
+    labels = ((row["image_id"], found.get(row["series_key"], set())) for row in volumes.to_pylist())
+    return {name: next(iter(several)) for name, several in labels if len(several) == 1}
+
+
+def _probe(label: Mapping[str, Label], parts: Parts, seed: int, name: str) -> Probe:
     bank, query = (
-        tuple(held_out.draw((i for i in part["image_id"].to_pylist() if i in value), most, seed))
+        tuple(held_out.draw((i for i in part["image_id"].to_pylist() if i in label), most, seed))
         for part, most in ((parts.train, MOST_BANK), (parts.validation, MOST_QUERIES))
     )
-    patient = dict(zip(cohort.table["image_id"].to_pylist(), cohort.patients, strict=True))
-    members = Counter(kind for _, kind in {(patient[i], value[i]) for i in query})
-    known = {value[i] for i in bank}
+    bank_class, query_class = (tuple(label[i][0] for i in ids) for ids in (bank, query))
+    members = Counter(kind for kind, _ in {label[i] for i in query})
     return Probe(
         name=name,
         bank=bank,
-        bank_class=tuple(value[i] for i in bank),
+        bank_class=bank_class,
         query=query,
-        query_class=tuple(value[i] for i in query),
-        scored=tuple(c for c in cohort.classes if members[c] >= LEAST_PATIENTS and c in known),
+        query_class=query_class,
+        scored=tuple(
+            kind
+            for kind in sorted({kind for kind, _ in label.values()})
+            if members[kind] >= LEAST_PATIENTS and kind in bank_class
+        ),
     )
 
 

@@ -1,7 +1,8 @@
 """The one training loop, for every method and every freezing schedule."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,64 +15,90 @@ from medssl.training.state import TrainState
 
 LOG_EVERY = 50  # steps; reading a loss waits for the device
 
+T = TypeVar("T")
+Update = Callable[[T], dict[str, Tensor]]  # forward and backward of one step, its losses
+Stop = Callable[[TrainState], bool]  # whether to leave after the step just done
 
-def train_epoch(
+
+def train(  # noqa: PLR0913 - one value per thing it needs
     runtime: Runtime,
     state: TrainState,
-    batches: Iterable[tuple[object, ...]],
+    steps: Iterable[T],
     reporter: Reporter,
+    *,
+    update: Update[T],
     clip: float | None = None,
+    stop: Stop | None = None,
 ) -> dict[str, float]:
-    """Advance ``state`` by one pass over ``batches``.
+    """Advance ``state`` by ``steps``, or by those before it is told to stop.
 
     Args:
         runtime: Where it runs.
         state: The model in training.
-        batches: Arguments of the module's forward, one tuple per step.
-        reporter: Takes the mean losses every `LOG_EVERY` steps and at the end.
+        steps: What each step is made of.
+        reporter: Takes the mean losses every `LOG_EVERY` steps; `log` gives it the rest.
+        update: Turns that into gradients.
         clip: Highest gradient norm.
+        stop: Asked after every step.
 
     Returns:
-        The mean losses last logged.
+        The mean losses last logged, empty if none were.
 
     Raises:
         TrainingError: The loss is not finite when it is logged.
     """
     state.module.train()
-    sums: dict[str, Tensor] = {}
-    since = 0
     logged: dict[str, float] = {}
-    for batch in batches:
+    for shown in steps:
         torch.manual_seed(seeding.derive(state.seed, "step", state.step))  # dropout replays
-        losses = state.module(*batch)
-        runtime.backward(losses["total"])
+        losses = update(shown)
         if clip is not None:
             runtime.clip(state.module, state.optimizer, clip)
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
         state.scheduler.step()
         state.step += 1
-        since += 1
-        for name, loss in losses.items():
-            sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
+        _add(state, losses)
         if state.step % LOG_EVERY == 0:
-            logged = _log(state, sums, since, reporter)
-            sums, since = {}, 0
-    if since:
-        logged = _log(state, sums, since, reporter)
-    state.epoch += 1
+            logged = log(state, reporter)
+        if stop is not None and stop(state):
+            break
     return logged
 
 
-def _log(
-    state: TrainState, sums: dict[str, Tensor], steps: int, reporter: Reporter
-) -> dict[str, float]:
-    values = {name: float(total) / steps for name, total in sums.items()}
+def one_call(runtime: Runtime, state: TrainState) -> Update[tuple[object, ...]]:
+    """Return the update of a module whose step is one call with the given arguments."""
+
+    def update(arguments: tuple[object, ...]) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = state.module(*arguments)
+        runtime.backward(losses["total"])
+        return losses
+
+    return update
+
+
+def log(state: TrainState, reporter: Reporter) -> dict[str, float]:
+    """Report the mean losses of the steps since the last report, and return them.
+
+    Raises:
+        TrainingError: The loss is not finite.
+    """
+    if not state.n_unlogged:
+        return {}
+    values = {name: float(total) / state.n_unlogged for name, total in state.unlogged.items()}
     if not math.isfinite(values["total"]):
         raise TrainingError(
             f"the loss became {values['total']} by step {state.step}",
             fix="lower the learning rate, or train with precision 32",
         )
+    state.unlogged, state.n_unlogged = {}, 0
     lr = float(max(state.scheduler.get_last_lr()))
     reporter.metrics(state.step, {"epoch": state.epoch + 1, "lr": lr, **values})
     return values
+
+
+def _add(state: TrainState, losses: dict[str, Tensor]) -> None:
+    for name, loss in losses.items():
+        so_far = state.unlogged.get(name)
+        state.unlogged[name] = loss.detach() if so_far is None else so_far + loss.detach()
+    state.n_unlogged += 1

@@ -8,25 +8,31 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
 from medssl.config.pretrain import PretrainSettings
 from medssl.data.batches import TrainingBatches
-from medssl.data.store import ImageStore
+from medssl.data.opening import Store, open_store
+from medssl.data.sampling import Shuffled, numbered
 from medssl.foundation import seeding
 from medssl.foundation.errors import TrainingError
+from medssl.methods._contract import Method
 from medssl.training import embed, held_out, knn, spread
 from medssl.training.held_out import Parts
 from medssl.training.knn import Probe
 from medssl.training.runtime import Runtime
+from medssl.training.showing import Views
+from medssl.training.step import Step
 
 MOST_IMAGES = 512
 _MOST_IN_SMOKE = 16
+_PAIR = 2  # views that alignment needs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +58,9 @@ def choose(settings: PretrainSettings, parts: Parts) -> Watch:
     notes = [f"watched: {len(images)} {'validation' if enough else 'training'} images"]
     found: tuple[Probe, ...] = ()
     if not settings.smoke:
-        found, said = knn.probes(settings.archive, parts, settings.seed)
+        found, said = knn.probes(
+            settings.archive, parts, settings.seed, volumes=settings.spatial_dims == 3
+        )
         notes += said
         if len(images) < spread.LEAST_IMAGES:
             notes.append("a collapse would not stop the run: too few images to tell")
@@ -73,7 +81,7 @@ class Monitors:
         settings: Resolved settings.
         watch: Which images to look at.
         parts: The images of the run.
-        n_views: Views the method wants.
+        shows: Views the method wants, full and local ones.
     """
 
     def __init__(
@@ -82,7 +90,7 @@ class Monitors:
         settings: PretrainSettings,
         watch: Watch,
         parts: Parts,
-        n_views: int,
+        shows: Views,
     ) -> None:
         self.stops = watch.stops
         self._runtime, self._settings, self._watch = runtime, settings, watch
@@ -91,37 +99,31 @@ class Monitors:
         self._store, self._number = self._images(images, wanted)
         self._batches = None
         if len(watch.unseen) > 1:
-            self._batches = TrainingBatches(
-                self._images(images, set(watch.unseen))[0],
-                device=runtime.device,
-                intensity=settings.intensity,
-                views=settings.views,
-                image_size=int(settings.image_size),
-                batch_size=int(settings.batch_size),
-                n_views=n_views,
-                seed=seeding.derive(settings.seed, "validation views"),
-            )
+            self._batches = self._views_of(images, watch.unseen, shows)
 
     def due(self, epoch: int) -> bool:
         """Return whether to measure after ``epoch`` finished epochs."""
         every, last = int(self._settings.monitor_every), int(self._settings.epochs)
         return epoch % every == 0 or epoch == last
 
-    def measure(self, module: Any) -> dict[str, float]:  # noqa: ANN401 - a wrapped module
-        """Return `feature_std`, `effective_rank`, and where there are the images, the loss and kNN.
+    def measure(self, step: Step) -> dict[str, float]:
+        """Return how the features are spread, and where there are the images, the loss and kNN.
+
+        `feature_std`, `effective_rank` and `uniformity` are of images as they are; `alignment` is
+        between two random views of held-out images. Every process returns the same.
 
         Args:
-            module: The method, as it is called in training.
+            step: The method in training.
 
         Raises:
             TrainingError: A feature is not finite.
         """
         features = embed.features(
-            module.encoder,
+            step.encoder,
             self._store,
             device=self._runtime.device,
             intensity=self._settings.intensity,
-            image_size=int(self._settings.image_size),
+            shape=self._settings.shape,
         )
         if not np.isfinite(features).all():
             raise TrainingError(
@@ -132,34 +134,77 @@ class Monitors:
         values = {
             "feature_std": spread.feature_std(watched),
             "effective_rank": spread.effective_rank(watched),
+            "uniformity": spread.uniformity(watched),
         }
         for probe in self._watch.probes:
             bank, query = (features[self._numbers(ids)] for ids in (probe.bank, probe.query))
             values[probe.name] = probe.auroc(bank, query)
         if self._batches is not None:
-            values["val_loss"] = self._loss(module, self._batches)
+            values |= self._of_views(step, self._batches)
         # six digits: the last bits of a sum can depend on where its terms lay in memory
-        return {name: float(f"{v:.6g}") for name, v in values.items() if math.isfinite(v)}
+        rounded = {name: float(f"{v:.6g}") for name, v in values.items() if math.isfinite(v)}
+        return self._runtime.broadcast(rounded)
 
-    def _images(self, table: pa.Table, wanted: set[str]) -> tuple[ImageStore, dict[str, int]]:
+    def _images(self, table: pa.Table, wanted: set[str]) -> tuple[Store, dict[str, int]]:
         """Return the wanted images, and the number of each of them."""
         ids = table["image_id"].to_pylist()
         rows = [row for row, name in enumerate(ids) if name in wanted]
-        store = ImageStore(self._settings.archive, table.take(np.array(rows, dtype=np.int64)))
+        chosen = table.take(np.array(rows, dtype=np.int64))
+        store = open_store(self._settings.archive, chosen, self._settings.spatial_dims)
         return store, {ids[row]: number for number, row in enumerate(rows)}
+
+    def _views_of(self, table: pa.Table, unseen: Sequence[str], shows: Views) -> TrainingBatches:
+        """Return batches of random views of held-out images, the same each time."""
+        settings = self._settings
+        store, number = self._images(table, set(unseen))
+        seed = seeding.derive(settings.seed, "validation views")
+        wanted = table.filter(pc.is_in(table["image_id"], pa.array(list(number))))
+        self._n_views = shows.full
+        return TrainingBatches(
+            store,
+            Shuffled(
+                len(store), min(int(settings.batch_size) // settings.pieces, len(store)), seed
+            ),
+            device=self._runtime.device,
+            intensity=settings.intensity,
+            views=settings.views,
+            shape=settings.shape,
+            n_views=max(_PAIR, shows.full),
+            n_local_views=shows.local,
+            seed=seed,
+            patients=numbered(wanted["patient_key"])
+            if settings.negatives == "other_patients"
+            else None,
+        )
 
     def _numbers(self, image_ids: Sequence[str]) -> NDArray[np.int64]:
         return np.array([self._number[name] for name in image_ids], dtype=np.int64)
 
-    def _loss(self, module: Any, batches: TrainingBatches) -> float:  # noqa: ANN401
-        """Return the mean loss over the same views each time, computed as in training."""
+    def _of_views(self, step: Step, batches: TrainingBatches) -> dict[str, float]:
+        """Return the mean loss over the same views each time, computed as in training.
+
+        And the alignment of the first two of them.
+        """
         device = self._runtime.device
         gpus = [device] if device.type == "cuda" else []
-        with embed.unchanged(module), torch.random.fork_rng(devices=gpus), torch.no_grad():
+        method, shown = cast(Method, step.method), list(batches.epoch(0))
+        with embed.unchanged(step), torch.random.fork_rng(devices=gpus), torch.no_grad():
             torch.manual_seed(batches.seed)
-            module.train()
-            losses = [module(views)["total"].float() for views, _ in batches.epoch(0)]
-        return float(torch.stack(losses).mean())
+            step.eval()  # first: training mode moves running statistics
+            pairs = [
+                torch.stack([step.encoder(view).float() for view in one.views[:_PAIR]])
+                for one in shown
+            ]
+            step.train()
+            losses = []
+            for one in shown:
+                views = one.views[: self._n_views] + one.views[max(_PAIR, self._n_views) :]
+                with self._runtime.autocast():
+                    loss = method.loss(method.embed(views), one.patients)["total"]
+                losses.append(loss.float())
+        first, second = torch.cat(pairs, dim=1).cpu().numpy()
+        mean = float(torch.stack(losses).mean())
+        return {"alignment": spread.alignment(first, second), "val_loss": mean}
 
 
 def refuse_collapse(course: Sequence[dict[str, float]], folder: Path, *, at_the_end: bool) -> None:

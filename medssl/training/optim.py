@@ -1,13 +1,24 @@
-"""Optimiser and learning rates: AdamW over named layer groups, and how their rates move."""
+"""Optimisers over named groups of parameters, and how their rates move."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
-from torch.optim import AdamW
+from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+
+from medssl.config.pretrain import PretrainOptim
+from medssl.training.lamb import LAMB
+from medssl.training.lars import LARS
+
+# Learned inputs, which decay would only fade: mask and class tokens, position embeddings.
+_LEARNED_INPUT = re.compile(r"(^|[._])(tokens?(\.\d+)?$|pos(itions?)?([._]|$))")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,25 +54,151 @@ def adamw(groups: Mapping[str, LayerGroup], *, decay_all: bool = False) -> AdamW
     return AdamW(parameters)
 
 
-def warmup_cosine(optimizer: torch.optim.Optimizer, steps: int, warmup: float) -> LambdaLR:
-    """Return a schedule that rises linearly and falls along a cosine to zero at the last step.
+def pretraining(method: nn.Module, settings: PretrainOptim) -> Optimizer:
+    """Return the optimiser of all parameters of ``method`` that learn.
+
+    Biases, norm weights, mask tokens and position embeddings are not decayed, nor are their steps
+    scaled by LARS and LAMB. What has no gradient, as a momentum encoder, is left out.
+
+    Args:
+        method: A method around an encoder.
+        settings: With the learning rate resolved.
+    """
+    groups = _groups(method, settings.weight_decay)
+    lr = float(settings.lr)
+    if settings.name == "sgd":
+        return SGD(groups, lr, momentum=settings.momentum)
+    if settings.name == "lars":
+        return LARS(groups, lr, momentum=settings.momentum)
+    if settings.name == "lamb":
+        return LAMB(groups, lr, betas=settings.betas)
+    return AdamW(groups, lr, betas=settings.betas)
+
+
+def _groups(method: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    parts: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for name, parameter in method.named_parameters():
+        if parameter.requires_grad:
+            parts[parameter.ndim > 1 and not _LEARNED_INPUT.search(name)].append(parameter)
+    return [
+        {
+            "params": chosen,
+            "weight_decay": weight_decay if weights else 0.0,
+            "adapted": weights,
+            "name": "weights" if weights else "bias, norm and learned input",
+        }
+        for weights, chosen in parts.items()
+        if chosen
+    ]
+
+
+@dataclass(frozen=True)
+class Course:
+    """Learning rate and weight decay of a pretraining run as functions of the step, from 0."""
+
+    settings: PretrainOptim
+    steps: int
+
+    def factor(self, step: int) -> float:
+        """Return the learning rate as a share of its peak."""
+        return _warmup_cosine(step, self.steps, self.settings.warmup, self.settings.final)
+
+    def weight_decay(self, step: int) -> float:
+        """Return the weight decay; it ends at the last step."""
+        first, last = self.settings.weight_decay, self.settings.weight_decay_end
+        if last is None:
+            return first
+        share = min(1.0, step / max(1, self.steps - 1))
+        return last + (first - last) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+class Moving(LRScheduler):
+    """Moves learning rate and weight decay of what `pretraining` returned.
+
+    Args:
+        optimizer: Its learning rates are the peaks.
+        course: Where they are at each step.
+    """
+
+    def __init__(self, optimizer: Optimizer, course: Course) -> None:
+        self._course = course
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float | torch.Tensor]:
+        """Return the learning rates at this step."""
+        factor = self._course.factor(self.last_epoch)
+        return [peak * factor for peak in self.base_lrs]
+
+    def step(self, epoch: int | None = None) -> None:
+        """Move on by one step."""
+        super().step(epoch)
+        self._move_decay()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the step: all else follows from it."""
+        return {"step": self.last_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go to the step that was saved."""
+        self.last_epoch = state_dict["step"]
+        self._last_lr = self.get_lr()
+        for group, lr in zip(self.optimizer.param_groups, self._last_lr, strict=True):
+            group["lr"] = lr
+        self._move_decay()
+
+    def _move_decay(self) -> None:
+        for group in self.optimizer.param_groups:
+            if group["adapted"]:
+                group["weight_decay"] = self._course.weight_decay(self.last_epoch)
+
+
+def moving(optimizer: Optimizer, steps: int, settings: PretrainOptim) -> Moving:
+    """Return what moves learning rate and weight decay over a pretraining run of ``steps`` steps.
+
+    Args:
+        optimizer: From `pretraining`.
+        steps: Length of the run, in optimiser steps.
+        settings: Those it was made with.
+    """
+    return Moving(optimizer, Course(settings, steps))
+
+
+def curve(settings: PretrainOptim, steps: int) -> dict[str, NDArray[np.float64]]:
+    """Return learning rate and weight decay at every step, as `Moving` will set them.
+
+    Returns:
+        ``lr`` and ``weight_decay``, shape (steps,) each.
+    """
+    course, peak = Course(settings, steps), float(settings.lr)
+    return {
+        "lr": np.array([peak * course.factor(step) for step in range(steps)]),
+        "weight_decay": np.array([course.weight_decay(step) for step in range(steps)]),
+    }
+
+
+def warmup_cosine(optimizer: Optimizer, steps: int, warmup: float, final: float = 0.0) -> LambdaLR:
+    """Return a schedule that rises linearly and falls along a cosine.
+
+    It reaches its end when the last step is done: that step itself still moves the weights.
 
     Args:
         optimizer: Its learning rates are the peaks.
         steps: Length of the run, in optimiser steps.
         warmup: Share of them for the rise.
+        final: Where the cosine ends, as a share of the peak.
     """
+    return LambdaLR(optimizer, lambda step: _warmup_cosine(step, steps, warmup, final))
+
+
+def _warmup_cosine(step: int, steps: int, warmup: float, final: float) -> float:
     rise = round(steps * warmup)
-
-    def factor(step: int) -> float:
-        if step < rise:
-            return (step + 1) / (rise + 1)
-        return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
-
-    return LambdaLR(optimizer, factor)
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    fallen = 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+    return final + (1 - final) * fallen
 
 
-def one_cycle(optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
+def one_cycle(optimizer: Optimizer, steps: int) -> LRScheduler:
     """Return one cycle (Smith & Topin, arXiv:1708.07120) as in arXiv:2507.12269.
 
     Rates rise along a cosine from a 25th of their peak over 30 % of the run, and fall to a
@@ -85,6 +222,6 @@ def one_cycle(optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
     )
 
 
-def constant(optimizer: torch.optim.Optimizer) -> LambdaLR:
+def constant(optimizer: Optimizer) -> LambdaLR:
     """Return a schedule that leaves every rate as it is."""
     return LambdaLR(optimizer, lambda _: 1.0)

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from medssl.config.training import Intensity
 from medssl.data.batches import plain_batches
-from medssl.data.store import ImageStore
+from medssl.data.opening import Store
 from medssl.models.site_model import SiteModel, probabilities
 from medssl.training.runtime import Runtime
 
@@ -16,10 +16,10 @@ _BATCH = 128
 def scores(
     runtime: Runtime,
     model: SiteModel,
-    store: ImageStore,
+    store: Store,
     *,
     intensity: Intensity,
-    image_size: int,
+    shape: tuple[int, ...],
 ) -> NDArray[np.float64]:
     """Return class probabilities, shape (N, K); K = 1 for a binary target (the positive class)."""
     model.eval()
@@ -29,7 +29,7 @@ def scores(
             store,
             device=runtime.device,
             intensity=intensity,
-            image_size=image_size,
+            shape=shape,
             batch_size=_BATCH,
         ):
             probability = probabilities(model.logits(images).float())

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from medssl.config.training import Intensity
-from medssl.data.store import ImageStore
+from medssl.data.opening import open_store
 from medssl.foundation.errors import ArtifactError
 from medssl.training import embed, encoders, runtime
 from medssl.training.encoders import Source
@@ -70,10 +70,10 @@ def features(path: Path, channels: int, device: str) -> tuple[Features, Mapping[
     def of(archive: Path, table: pa.Table) -> NDArray[np.float32]:
         return embed.features(
             encoder,
-            ImageStore(archive, table),
+            open_store(archive, table, info.spatial_dims),
             device=where,
             intensity=intensity,
-            image_size=info.image_size,
+            shape=info.shape,
         )
 
     return of, {"encoder": info.encoder, "image_size": info.image_size, **source.facts()}

@@ -1,13 +1,16 @@
 """Do the features of an encoder still tell images apart, or have they collapsed?
 
-Two numbers over the features of N images, each scaled to length 1 first:
+Numbers over the features of N images, each scaled to length 1 first:
 
 - *feature spread*, the standard deviation per dimension that Chen & He watch (CVPR 2021,
   arXiv:2011.10566), averaged and times the square root of F;
 - *effective rank* (Roy & Vetterli, EUSIPCO 2007): the exponential of the entropy of the singular
-  values, here of the centred features, since a common offset tells no image from another.
+  values, here of the centred features, since a common offset tells no image from another;
+- *alignment* and *uniformity* (Wang & Isola, ICML 2020, arXiv:2005.10242): how near two views of an
+  image lie, and how evenly images fill the sphere. Both are lower where they are better.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -48,6 +51,27 @@ def effective_rank(features: NDArray[np.floating]) -> float:
     values = values[values > _ROUNDING * np.sqrt(len(unit))]
     share = values / values.sum()
     return float(np.exp(-(share * np.log(share)).sum())) if len(values) else 0.0
+
+
+def alignment(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+    """Return the mean squared distance between features of two views: 0 for equal ones, at most 4.
+
+    Args:
+        first: Shape (N, F).
+        second: Of other views of the same images, shape (N, F).
+    """
+    return float(np.square(directions(first) - directions(second)).sum(axis=1).mean())
+
+
+def uniformity(features: NDArray[np.floating]) -> float:
+    """Return the log of the mean of exp(-2 d^2) over all pairs: 0 where all are equal, above -8.
+
+    Args:
+        features: Shape (N, F), N >= 2; d is the distance between two of them.
+    """
+    unit = directions(features)
+    cosine = (unit @ unit.T)[np.triu_indices(len(unit), k=1)]
+    return float(np.log(np.exp(-2 * (2 - 2 * cosine)).mean())) if len(cosine) else math.nan
 
 
 def has_collapsed(course: Sequence[Mapping[str, float]], *, at_the_end: bool) -> bool:

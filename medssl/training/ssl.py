@@ -1,26 +1,32 @@
 """Self-supervised training: epochs over an archive, watched, with checkpoints to resume from."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, count, islice
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim import AdamW
+from torch import nn
 
 from medssl.artifacts.run_folder import RunLog
 from medssl.config.pretrain import PretrainSettings
-from medssl.data.batches import TrainingBatches
+from medssl.data.batches import Shown, TrainingBatches
 from medssl.foundation import seeding
 from medssl.foundation.cost import Cost
-from medssl.foundation.reporting import Reporter
-from medssl.training import checkpoint, loop, monitors, optim, trial
+from medssl.foundation.errors import Interrupted
+from medssl.foundation.reporting import Reporter, Silent
+from medssl.training import checkpoint, loop, monitors, optim, stopping, trial
 from medssl.training.monitors import Monitors
 from medssl.training.runtime import Runtime
 from medssl.training.state import TrainState
+from medssl.training.step import Step
+from medssl.training.stopping import Request
+from medssl.training.update import StepUpdate
+
+_AGREE_EVERY = 10  # steps between which several processes ask each other whether to stop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +46,18 @@ class Trained:
     losses: dict[str, float]  # the last ones logged
     measured: dict[str, float]  # by the monitors, the last time
     measured_before: dict[str, float]  # before the first step
+    pace: dict[str, float]  # images_per_s and data_wait of the last epoch, if there was one
 
 
-def run(
+def run(  # noqa: PLR0913 - one value per thing it needs
     runtime: Runtime,
     settings: PretrainSettings,
     method: nn.Module,
     images: Images,
     folder: Path,
     reporter: Reporter,
+    *,
+    max_seconds: float | None = None,
 ) -> Trained:
     """Train ``method`` to its last epoch, from the newest checkpoint in ``folder`` if there is one.
 
@@ -59,55 +68,192 @@ def run(
         images: What it sees, and what it is measured on.
         folder: Run folder.
         reporter: Told about progress and losses.
+        max_seconds: Stop after this time, to be resumed.
 
     Raises:
         TrainingError: The loss or a feature is not finite, or the features have collapsed. The
             checkpoint of the last epoch before that stays.
         ArtifactError: A checkpoint does not fit.
+        Interrupted: Stopped by a signal or out of time; a checkpoint of the last step is there.
     """
-    epochs, batches = int(settings.epochs), images.batches
-    module, optimizer = runtime.setup(method, _optimizer(method, settings))
-    steps = epochs * images.steps_per_epoch
-    scheduler = optim.warmup_cosine(optimizer, steps, settings.optim.warmup)
-    state = TrainState(module, optimizer, scheduler, seeding.derive(settings.seed, "steps"))
-    if checkpoint.load(folder / "checkpoints", state):
-        reporter.note(f"continuing after epoch {state.epoch} of {epochs}")
-    RunLog(folder).forget_after(state.step)
-    course = _logged(folder, "feature_std")
-    losses = next(reversed(_logged(folder, "total")), {})
-    if not course:
-        course.append(_measure(state, images.monitors, reporter))
-    shown = reporter.track(
-        _arguments(batches, range(state.step, steps)),
-        task="pretraining",
-        total=steps - state.step,
-        unit="images",
-        each=batches.batch_size,
-    )
-    while state.epoch < epochs:
-        one_epoch = islice(shown, images.steps_per_epoch)
-        losses = loop.train_epoch(runtime, state, one_epoch, reporter, settings.optim.clip)
-        if images.monitors.due(state.epoch):
-            course.append(_measure(state, images.monitors, reporter))
-            if images.monitors.stops:
-                monitors.refuse_collapse(course, folder, at_the_end=state.epoch == epochs)
-        if state.epoch % settings.checkpoint_every == 0 or state.epoch == epochs:
-            checkpoint.save(folder / "checkpoints", state)
-    return Trained(state=state, losses=losses, measured=course[-1], measured_before=course[0])
+    course = _Course(runtime, settings, method, images, folder, reporter)
+    course.begin()
+    with stopping.requests(max_seconds) as request:
+        while course.state.epoch < int(settings.epochs):
+            course.epoch(request)
+    return course.ended()
+
+
+class _Course:
+    """One training from its checkpoint on, epoch by epoch."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        settings: PretrainSettings,
+        method: nn.Module,
+        images: Images,
+        folder: Path,
+        reporter: Reporter,
+    ) -> None:
+        self._runtime, self._settings, self._images = runtime, settings, images
+        self._folder, self._reporter = folder, reporter
+        self._step = Step(method)
+        self._n_steps = int(settings.epochs) * images.steps_per_epoch
+        module, optimizer = runtime.setup(self._step, optim.pretraining(method, settings.optim))
+        self.state = TrainState(
+            module,
+            optimizer,
+            optim.moving(optimizer, self._n_steps, settings.optim),
+            seeding.derive(settings.seed, "steps"),
+            pieces=settings.pieces,
+        )
+        self._measured: list[dict[str, float]] = []
+        self._losses: dict[str, float] = {}
+
+    def begin(self) -> None:
+        """Read the newest checkpoint, and measure where nothing was measured yet."""
+        state, log = self.state, RunLog(self._folder)
+        if checkpoint.load(self._folder / "checkpoints", state):
+            self._reporter.note(f"continuing after step {state.step} of {self._n_steps}")
+        self._runtime.barrier()  # before what was logged is cut
+        if self._runtime.is_main:
+            log.forget_after(state.step)
+        self._measured = _logged(log, "feature_std")
+        self._losses = next(reversed(_logged(log, "total")), {})
+        if not self._runtime.broadcast(self._measured):
+            self._measure()
+        self._shown = _Watched(
+            self._reporter.track(
+                self._images.batches.steps(range(state.step, self._n_steps)),
+                task="pretraining",
+                total=self._n_steps - state.step,
+                unit="images",
+                each=self._images.batches.batch_size,
+            )
+        )
+        self._update = StepUpdate(self._runtime, state, self._step, self._n_steps, self._reporter)
+
+    def epoch(self, request: Request) -> None:
+        """Train to the end of an epoch, measure and save.
+
+        Raises:
+            TrainingError: The loss is not finite, or the features have collapsed.
+            Interrupted: There was a request to stop.
+        """
+        state, settings = self.state, self._settings
+        end = self._images.steps_per_epoch * (state.epoch + 1)
+        steps = islice(self._shown, end - state.step)
+        stop = partial(_asked, self._runtime, request)
+        losses = loop.train(
+            self._runtime,
+            state,
+            steps,
+            self._reporter,
+            update=self._update,
+            clip=settings.optim.clip,
+            stop=stop,
+        )
+        self._losses = losses or self._losses
+        if state.step == end:
+            self._losses = loop.log(state, self._reporter) or self._losses
+            state.epoch += 1
+            self._reporter.pace(state.step, self._shown.pace(self._images.batches.batch_size))
+            self._watch()
+        stopping_now = state.step < self._n_steps and stop(state, always=True)
+        due = state.step == end and state.epoch % settings.checkpoint_every == 0
+        if stopping_now or due or state.epoch == int(settings.epochs):
+            self._save()
+        if stopping_now:
+            reason = request.reason or "another process was stopped"
+            raise Interrupted(
+                f"{reason}; step {state.step} of {self._n_steps} is saved",
+                where=str(self._folder),
+                fix="run the same command again with --resume",
+            )
+
+    def ended(self) -> Trained:
+        """Return how it ended."""
+        return Trained(
+            state=self.state,
+            losses=self._losses,
+            measured=self._measured[-1],
+            measured_before=self._measured[0],
+            pace=self._shown.latest,
+        )
+
+    def _watch(self) -> None:
+        """Measure the features where it is time to, and refuse a collapse."""
+        if not self._images.monitors.due(self.state.epoch):
+            return
+        self._measure()
+        if self._images.monitors.stops:
+            at_the_end = self.state.epoch == int(self._settings.epochs)
+            monitors.refuse_collapse(self._measured, self._folder, at_the_end=at_the_end)
+
+    def _measure(self) -> None:
+        values = self._images.monitors.measure(self._step)
+        self._reporter.metrics(self.state.step, {"epoch": self.state.epoch, **values})
+        self._measured.append(values)
+
+    def _save(self) -> None:
+        if self._runtime.is_main:
+            checkpoint.save(self._folder / "checkpoints", self.state)
+        self._runtime.barrier()
+
+
+class _Watched:
+    """Steps, with the time it took to get them."""
+
+    def __init__(self, steps: Iterable[Shown]) -> None:
+        self._steps = iter(steps)
+        self._waited, self._count, self._since = 0.0, 0, time.perf_counter()
+        self.latest: dict[str, float] = {}
+
+    def __iter__(self) -> Iterator[Shown]:
+        return self
+
+    def __next__(self) -> Shown:
+        asked = time.perf_counter()
+        shown = next(self._steps)
+        self._waited += time.perf_counter() - asked
+        self._count += 1
+        return shown
+
+    def pace(self, images_per_step: int) -> dict[str, float]:
+        """Return images per second and the share of the time waited since the last call."""
+        now = time.perf_counter()
+        spent = max(now - self._since, 1e-9)
+        self.latest = {
+            "images_per_s": round(self._count * images_per_step / spent, 2),
+            "data_wait": round(self._waited / spent, 4),
+        }
+        self._waited, self._count, self._since = 0.0, 0, now
+        return self.latest
 
 
 def cost(runtime: Runtime, settings: PretrainSettings, method: nn.Module, images: Images) -> Cost:
     """Return what `run` would take, from a few steps and one measurement."""
-    batches, epochs = images.batches, int(settings.epochs)
-    module, stepped = runtime.setup(method, _optimizer(method, settings))
-    steps = ((views,) for views, _ in trial.forever(batches))
-    pace = trial.seconds_per_step(runtime, module, stepped, steps)
+    batches, epochs, step = images.batches, int(settings.epochs), Step(method)
+    module, stepped = runtime.setup(step, optim.pretraining(method, settings.optim))
+    pace = trial.seconds_per_step(
+        runtime,
+        module,
+        stepped,
+        batches.steps(trial.FOREVER),
+        lambda state: StepUpdate(runtime, state, step, len(trial.FOREVER), Silent()),
+    )
     started = time.perf_counter()
-    images.monitors.measure(module)
+    images.monitors.measure(step)
     measuring = time.perf_counter() - started
     measurements = 1 + sum(images.monitors.due(epoch) for epoch in range(1, epochs + 1))
-    moments = 2 * sum(p.numel() * p.element_size() for p in method.parameters())
-    encoder = trial.tensor_bytes(method.encoder)  # type: ignore[arg-type]
+    moments = sum(
+        value.numel() * value.element_size()
+        for values in stepped.state_dict()["state"].values()
+        for value in values.values()
+        if isinstance(value, torch.Tensor)
+    )
+    encoder = trial.tensor_bytes(step.encoder)
     return Cost(
         seconds=pace * epochs * images.steps_per_epoch + measuring * measurements,
         disk_bytes=2 * (trial.tensor_bytes(method) + moments) + encoder,  # two checkpoints
@@ -123,33 +269,19 @@ def build_method(module: Any, encoder: nn.Module, config: Any, seed: int) -> nn.
     return method
 
 
-def _optimizer(method: nn.Module, settings: PretrainSettings) -> AdamW:
-    everything = optim.LayerGroup(
-        modules=[method],
-        lr=float(settings.optim.lr),
-        weight_decay=settings.optim.weight_decay,
-    )
-    return optim.adamw({"all": everything})
+def _asked(runtime: Runtime, request: Request, state: TrainState, *, always: bool = False) -> bool:
+    """Return whether any process was asked to stop; several ask each other now and then."""
+    if runtime.world_size == 1:
+        return bool(request.reason)
+    if not always and state.step % _AGREE_EVERY:
+        return False
+    return runtime.agree(bool(request.reason))
 
 
-def _measure(state: TrainState, measuring: Monitors, reporter: Reporter) -> dict[str, float]:
-    values = measuring.measure(state.module)
-    reporter.metrics(state.step, {"epoch": state.epoch, **values})
-    return values
-
-
-def _logged(folder: Path, telling: str) -> list[dict[str, float]]:
+def _logged(log: RunLog, telling: str) -> list[dict[str, float]]:
     """Return what was logged before the run was interrupted, of the lines with one value."""
     return [
         {name: value for name, value in point.items() if name not in {"step", "epoch", "lr"}}
-        for point in RunLog(folder).history()
+        for point in log.history()
         if telling in point
     ]
-
-
-def _arguments(batches: TrainingBatches, steps: range) -> Iterator[tuple[list[Tensor]]]:
-    """Yield the views of some steps of the run; one pass over the images follows the other."""
-    passes, begun = divmod(steps.start, batches.steps_per_epoch)
-    rest = chain.from_iterable(map(batches.epoch, count(passes)))
-    for views, _ in islice(rest, begun, begun + len(steps)):
-        yield (views,)

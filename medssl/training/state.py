@@ -1,11 +1,30 @@
 """All that changes while a model trains: one mutable object, just what a checkpoint holds."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+
+
+class Scheduler(Protocol):
+    """Moves the learning rates of an optimiser, and what else moves with the steps."""
+
+    def step(self) -> None:
+        """Move on by one step."""
+        ...
+
+    def get_last_lr(self) -> list[Any]:
+        """Return the learning rates now, of every parameter group."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from what `state_dict` returned."""
+        ...
 
 
 @dataclass
@@ -14,10 +33,13 @@ class TrainState:
 
     module: nn.Module  # its forward returns a dict of losses with `total`
     optimizer: Optimizer
-    scheduler: LRScheduler
+    scheduler: Scheduler
     seed: int
     epoch: int = 0  # finished epochs
     step: int = 0  # finished optimiser steps
+    pieces: int = 1  # that a step is embedded in
+    unlogged: dict[str, Tensor] = field(default_factory=dict)  # sums of losses since the last line
+    n_unlogged: int = 0  # steps they are of
 
     def to_dict(self) -> dict[str, Any]:
         """Return tensors and plain values only."""
@@ -27,6 +49,9 @@ class TrainState:
             "scheduler": self.scheduler.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
+            "pieces": self.pieces,
+            "unlogged": {name: value.cpu() for name, value in self.unlogged.items()},
+            "n_unlogged": self.n_unlogged,
         }
 
     def load_dict(self, saved: dict[str, Any]) -> None:
@@ -36,3 +61,7 @@ class TrainState:
         self.scheduler.load_state_dict(saved["scheduler"])
         self.epoch = saved["epoch"]
         self.step = saved["step"]
+        self.pieces = saved["pieces"]
+        device = next(self.module.parameters()).device
+        self.unlogged = {name: value.to(device) for name, value in saved["unlogged"].items()}
+        self.n_unlogged = saved["n_unlogged"]

@@ -6,7 +6,7 @@ import torch
 
 from medssl import freezing
 from medssl.config import loading
-from medssl.config.training import CutMix, Views
+from medssl.config.training import CutMix, Intensity, Views
 from medssl.data import views as recipes
 from medssl.data.mixing import cutmix
 from medssl.foundation import plugins
@@ -82,10 +82,16 @@ def test_one_step_with_its_views_and_mixing_runs_on_the_meta_device(name):
     optimizer = optim.adamw(layer_groups(plugin, config, groups))
     scheduler = optim.one_cycle(optimizer, steps=10)
     model.train()
-    view = recipes.random_view(Views(mask=1.0, flip=0.5), 32)
+    view = recipes.random_view(Views(mask=1.0, flip=0.5), (32, 32))
     view.set_random_state(0)
-    extent = torch.empty(4, 2, device="meta")
-    shown = view({"image": torch.empty(4, 1, 64, 64, device="meta"), "extent": extent})["image"]
+    stored = {
+        "image": torch.empty(4, 1, 64, 64, device="meta"),
+        "extent": torch.empty(4, 2, device="meta"),
+        "slope": torch.empty(4, device="meta"),
+        "intercept": torch.empty(4, device="meta"),
+        "hu": torch.empty(4, dtype=torch.bool, device="meta"),
+    }
+    shown = view(recipes.ToIntensity(Intensity(), headroom=0.2)(stored))["image"]
     mixed = cutmix(shown, CutMix(probability=1.0), np.random.default_rng(0))
     target = torch.empty(4, dtype=torch.int64, device="meta")
     model(mixed.images, target, target[mixed.partner], mixed.kept)["total"].backward()

@@ -14,7 +14,8 @@ from medssl.config.finetune import FinetuneSettings
 from medssl.evaluation import folds
 from medssl.ingestion import phantoms
 
-PRETRAIN = ("--epochs", 2, "--image-size", 32, "--batch-size", 16, "--device", "cpu")
+PRETRAIN = ("--method", "vicreg", "--epochs", 2, "--image-size", 32, "--batch-size", 16,
+            "--device", "cpu")  # fmt: skip
 FINETUNE = ("--epochs", 2, "--image-size", 32, "--folds", 3, "--device", "cpu")
 
 
@@ -193,3 +194,44 @@ def _finetune_run():
 @pytest.fixture(scope="session", name="model_info")
 def _model_info():
     return model_info
+
+
+@pytest.fixture(scope="session")
+def handmade_export():
+    """A function that writes the export of an encoder that was never trained."""
+    import torch
+
+    from medssl.artifacts import weights
+    from medssl.models.weights import to_arrays
+    from medssl.training import encoders
+
+    def write(folder, *, name="resnet18", spatial_dims=2, **options):
+        torch.manual_seed(0)
+        encoder = encoders.factory(name, options, in_channels=1, spatial_dims=spatial_dims).make()
+        encoder(torch.randn(4, 1, *(32,) * spatial_dims))  # running statistics of its own
+        info = weights.EncoderInfo(
+            encoder=name,
+            options=options,
+            library=encoder.constructor(),
+            in_channels=1,
+            spatial_dims=spatial_dims,
+            feature_layer="pooled output of the last layer group",
+            feature_size=encoder.dim,
+            image_size=32,
+            depth=8 if spatial_dims == 3 else None,
+            intensity={"window_hu": (-1000.0, 1000.0), "ct": "HU", "other": "unit variance"},
+            method="vicreg",
+            paper="arXiv:2105.04906",
+            medssl="0",
+            epochs=1,
+            seed=0,
+            archive_hash="ff00",
+            n_images=4,
+            key_id="00000000",
+            patient_digests=("2an6qicembdaao7ynoinpyeldx", "6wlkfaqkc65slwfxjqbolcgxjx"),
+        )
+        folder.mkdir()
+        weights.write(folder, info, to_arrays(encoder))
+        return folder
+
+    return write

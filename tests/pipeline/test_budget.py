@@ -109,7 +109,7 @@ def test_the_selected_images_are_seen_pass_after_pass(
         assert run_main(*words)[0] == 130
     code, _, err = run_main(*words, "--resume")
     assert code == 0
-    assert "continuing after epoch 1 of 2" in err
+    assert "continuing after step 6 of 12" in err
     for name in ("metrics.jsonl", "progress.png", "export/encoder.safetensors"):
         assert (run / name).read_bytes() == (few[0] / name).read_bytes(), name
     # Resuming reads the two steps of the pass again that were done already.

@@ -52,7 +52,10 @@ def test_every_file_of_the_source_is_accounted_for(pipeline):
             "pretrain",
             {
                 "metrics.jsonl",
+                "pace.jsonl",
                 "progress.png",
+                "schedule.png",
+                "tables/schedule.parquet",
                 "export/encoder.safetensors",
                 "export/encoder.json",
                 *(f"checkpoints/{n}.{s}" for n in ("last", "previous") for s in ("pt", "sha256")),

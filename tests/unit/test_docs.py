@@ -15,6 +15,8 @@ from medssl.artifacts import (
     aliases,
     archive,
     comparison,
+    embeddings,
+    exported,
     foreign_predictions,
     ingest_report,
     pixels,
@@ -24,6 +26,7 @@ from medssl.artifacts import (
     reduce_report,
     report,
     run_folder,
+    schedules,
     selection,
     site_models,
     source_paths,
@@ -46,6 +49,8 @@ RECORDS: dict[str, Callable[[Path], Any]] = {
     "reduce.json": selection.read_info,
     "selection/report.json": lambda folder: reduce_report.read(folder / "selection"),
     "encoder.json": weights.read_info,
+    "embed.json": embeddings.read_info,
+    "README.json": exported.read,
     "splits.json": lambda folder: splits.read(folder / "splits.json"),
     "finetune.json": site_models.read,
     "report.json": report.read,
@@ -81,6 +86,12 @@ TABLES: dict[str, tuple[str, pa.Schema, Callable[[Path], pa.Table]]] = {
         reduce_report.PER_SERIES,
         reduce_report.read_per_series,
     ),
+    "tables/schedule.parquet": (schedules.SCHEMA, schedules.SCHEDULE, schedules.read),
+    "embeddings.parquet": (
+        embeddings.EMBEDDINGS_SCHEMA,
+        embeddings.columns(4),
+        embeddings.read_table,
+    ),
     "predictions.parquet": (
         predictions.SCHEMA,
         predictions.PREDICTIONS,
@@ -101,7 +112,7 @@ TABLES: dict[str, tuple[str, pa.Schema, Callable[[Path], pa.Table]]] = {
 TYPES = {"text": pa.string(), "float64": pa.float64(), "true or false": pa.bool_()}
 TYPES |= {f"int{bits}": getattr(pa, f"int{bits}")() for bits in (8, 32, 64)}
 TYPES |= {f"{n} × float64": pa.list_(pa.float64(), n) for n in (3, 12)}
-TYPES |= {"list of text": pa.list_(pa.string())}
+TYPES |= {"list of text": pa.list_(pa.string()), "F × float32": pa.list_(pa.float32(), 4)}
 
 
 def name_of(page: Path) -> str:
@@ -128,7 +139,7 @@ def write_examples(folder: Path) -> None:
         schema, columns, _ = TABLES[name]
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         tables.write(folder / name, schema, tables.build(example(name), columns))
-    for name in (*RECORDS, "metrics.jsonl"):
+    for name in (*RECORDS, "metrics.jsonl", "pace.jsonl"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(json.dumps(example(name)) + "\n")
 
@@ -211,13 +222,14 @@ def test_every_format_has_a_section_and_every_section_a_test():
         "config.yaml", "log.txt", "Predictions of other tools", "private/journal.sqlite",
         "probable_alias.csv",
     }  # fmt: skip
-    tested = {*RECORDS, *TABLES, "pixels/00000.npy", "metrics.jsonl"}
+    tested = {*RECORDS, *TABLES, "pixels/00000.npy", "metrics.jsonl", "pace.jsonl"}
     assert set(sections()) == tested | without_example
     modules = {path.stem for path in (ROOT / "medssl" / "artifacts").glob("*.py")}
     assert modules - {"__init__", "origin", "records", "tables", "schema"} == {
-        "aliases", "archive", "building", "comparison", "foreign_predictions", "ingest_report",
+        "aliases", "archive", "building", "comparison", "embeddings", "exported",
+        "foreign_predictions", "ingest_report",
         "journal", "pixels", "predictions", "quarantine", "reduce_report",
-        "report", "run_folder", "selection", "site_models", "source_paths", "splits",
+        "report", "run_folder", "schedules", "selection", "site_models", "source_paths", "splits",
         "unmatched_labels", "weights",
     }  # fmt: skip
 
@@ -317,7 +329,8 @@ def test_the_method_of_the_how_to_computes_what_its_paper_says():
     config = names["Config"](projector_dim=8, temperature=3.0)
     method = names["Method"](resnet18.build(1, 2, resnet18.Config()), config).eval()
     shown = [torch.randn(5, 1, 32, 32) for _ in range(2)]
-    losses = method(shown)
+    patients = torch.arange(5)
+    losses = method.loss(method.embed(shown), patients)
 
     with torch.no_grad():
         z = [method.projector(method.encoder(view)).double().numpy() for view in shown]
@@ -330,4 +343,5 @@ def test_the_method_of_the_how_to_computes_what_its_paper_says():
     assert losses["alignment"].item() == pytest.approx(alignment, rel=1e-4)
     assert losses["uniformity"].item() == pytest.approx(np.mean(spread), rel=1e-4)
     assert losses["total"].item() == pytest.approx(alignment + np.mean(spread), rel=1e-4)
-    assert method([shown[0], shown[0]])["alignment"].item() == pytest.approx(0, abs=1e-6)
+    same = method.loss(method.embed([shown[0], shown[0]]), patients)
+    assert same["alignment"].item() == pytest.approx(0, abs=1e-6)

@@ -1,7 +1,9 @@
 """What an encoder file provides: `Config` and `build`."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 
@@ -22,7 +24,44 @@ class Encoder(Protocol):
         ...
 
     def constructor(self) -> str:
-        """Return the call that builds the same network without medssl."""
+        """Return Python that builds the same network without medssl.
+
+        The first line is a call. Lines after it, if any, change the ``network`` it returned; they
+        need `torch` and nothing else.
+        """
+        ...
+
+
+class Stages(Encoder, Protocol):
+    """What a convolutional encoder offers besides: its maps. SparK needs them."""
+
+    layers: Mapping[str, int]  # the layers whose features can be read, and how many there are
+
+    def stages(self, images: Tensor) -> list[Tensor]:
+        """Return the maps of `layers`, (B, F, *spatial) each, of falling resolution."""
+        ...
+
+    def features_at(self, images: Tensor, layer: str) -> Tensor:
+        """Return the features of images (B, C, *spatial) at one of `layers`: (B, layers[layer])."""
+        ...
+
+
+class Tokens(Encoder, Protocol):
+    """What a transformer offers besides: its tokens. Masked autoencoders need them."""
+
+    patch: tuple[int, ...]  # sides of a patch, px
+
+    def grid(self, spatial: torch.Size) -> tuple[int, ...]:
+        """Return the patches along each axis of an image."""
+        ...
+
+    def tokens(self, images: Tensor, keep: Tensor | None) -> Tensor:
+        """Return one row per patch, (B, kept, F).
+
+        Args:
+            images: Shape (B, C, *spatial).
+            keep: Which patches of each image are seen, (B, kept), int64; None: all of them.
+        """
         ...
 
 

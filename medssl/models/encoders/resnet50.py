@@ -2,15 +2,14 @@
 
 from dataclasses import dataclass
 
-from medssl.models.resnet import ResNetEncoder
+from medssl.models.resnet import Options, ResNetEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
-    """It has no options yet."""
+class Config(Options):
+    """Those of all residual networks."""
 
 
 def build(in_channels: int, spatial_dims: int, config: Config) -> ResNetEncoder:
     """Return a ResNet-50 with random weights, 2D or 3D."""
-    del config
-    return ResNetEncoder("resnet50", in_channels, spatial_dims, dim=2048)
+    return ResNetEncoder("resnet50", in_channels, spatial_dims, 2048, config)

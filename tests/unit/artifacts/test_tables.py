@@ -23,6 +23,7 @@ from medssl.artifacts import (
     records,
     reduce_report,
     report,
+    schedules,
     selection,
     source_paths,
     tables,
@@ -122,6 +123,13 @@ FORMATS = [
         selection.LEAKS,
         selection.write_leaks,
         selection.read_leaks,
+    ),
+    Format(
+        "tables/schedule.parquet",
+        schedules.SCHEMA,
+        schedules.SCHEDULE,
+        schedules.write,
+        schedules.read,
     ),
     Format(
         "tables/strata.parquet",

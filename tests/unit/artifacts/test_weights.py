@@ -107,7 +107,7 @@ def test_a_pickle_is_refused_and_not_opened(tmp_path):
     (tmp_path / "model.pt").write_bytes(pickle.dumps(Trap(str(tmp_path / "owned"))))
     with pytest.raises(ArtifactError, match="not a safetensors file") as caught:
         weights.read_tensors(tmp_path / "model.pt")
-    assert "pickles are never opened" in caught.value.fix
+    assert "a file of weights that is whole" in caught.value.fix
     assert not (tmp_path / "owned").exists()
 
 

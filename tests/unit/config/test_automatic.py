@@ -10,9 +10,11 @@ def pretraining(**given):
     return pretrain.PretrainSettings(archive="somewhere", **given)
 
 
-def resolved(settings, n_images, side=256, gpu=False, n_whole=None):
-    n_whole = n_whole or n_images
-    return pretrain.resolve(settings, n_images=n_images, n_whole=n_whole, side=side, gpu=gpu)
+def resolved(settings, n_images, side=256, gpu=False, n_whole=None, **more):
+    facts = {"n_patients": n_images, "n_whole": n_whole or n_images, "side": side, "gpu": gpu}
+    kinds = {"spark": "convolutional", "mae": "transformer"}
+    facts["encoder_kind"] = lambda method: kinds.get(method, "any")
+    return pretrain.resolve(settings, pretrain.Facts(n_images=n_images, **facts | more))
 
 
 def finetuning(**given):
@@ -31,7 +33,7 @@ def test_no_auto_is_left_in_pretraining(n_images, gpu):
     settings, reasons = resolved(held, n_images, gpu=gpu)
     assert autos(settings.model_dump()) == []
     reasons += because
-    assert len(reasons) == 9
+    assert len(reasons) == (10 if settings.batch_size >= 16 else 11)  # and options of the encoder
     assert all("(auto: " in reason for reason in reasons)
     assert 2 <= settings.batch_size <= n_images
     assert settings.image_size == (224 if gpu else 64)
@@ -43,8 +45,67 @@ def test_what_the_user_says_stays():
     assert (settings.epochs, settings.batch_size, settings.image_size) == (3, 10, 96)
     assert settings.optim.lr == 0.5
     assert {reason.split()[0] for reason in reasons} == {
-        "method", "encoder", "precision", "monitor_every",
+        "method", "encoder", "encoder_options", "precision", "monitor_every", "negatives",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "n_images", "method", "encoder"),
+    [
+        ({}, 1000, "vicreg", "resnet18"),
+        ({"batch_size": 16}, 1000, "spark", "resnet18"),
+        ({"batch_size": 16, "image_size": 32}, 1000, "vicreg", "resnet18"),  # too few cells
+        ({"encoder": "vit_b"}, 1000, "mae", "vit_b"),
+        ({"method": "mae"}, 1000, "mae", "vit_s"),
+        ({"method": "byol", "batch_size": 8}, 1000, "byol", "resnet18"),
+        ({"spatial_dims": 3}, 1000, "spark", "resnet18"),
+    ],
+)
+def test_method_and_encoder_follow_from_each_other_and_from_the_batch(
+    given, n_images, method, encoder
+):
+    settings, reasons = resolved(pretraining(**given), n_images)
+    assert (settings.method, settings.encoder) == (method, encoder)
+    said = {reason.split()[0]: reason for reason in reasons}
+    assert ("method" in said) == ("method" not in given)
+    small = settings.batch_size < 16 and encoder == "resnet18"
+    expected = {"patch_size": 8} if encoder.startswith("vit") else {}
+    assert settings.encoder_options == ({"norm": "group"} if small else expected)
+
+
+@pytest.mark.parametrize("method", ["spark", "mae"])
+@pytest.mark.parametrize(("side", "expected"), [(20, 64), (48, 64), (100, 64)])
+def test_views_of_masking_methods_are_whole_cells(method, side, expected):
+    settings, _ = resolved(pretraining(method=method), 1000, side=side)
+    assert settings.shape == (expected, expected)
+
+
+@pytest.mark.parametrize(
+    ("share", "method", "shape"),
+    [(1.0, "vicreg", (64, 64, 64)), (0.3, "vicreg", (16, 64, 64)), (0.3, "spark", (32, 64, 64)),
+     (2.0, "vicreg", (64, 64, 64)), (0.05, "vicreg", (16, 64, 64))],
+)  # fmt: skip
+def test_a_view_of_a_volume_is_as_deep_as_volumes_are(share, method, shape):
+    given = pretraining(spatial_dims=3, method=method)
+    settings, reasons = resolved(given, 500, depth_share=share)
+    assert settings.shape == shape
+    assert any(reason.startswith(f"depth {shape[0]} (auto: ") for reason in reasons)
+
+
+def test_few_patients_keep_all_their_negatives():
+    assert resolved(pretraining(), 500, n_patients=7)[0].negatives == "all"
+    assert resolved(pretraining(), 500, n_patients=8)[0].negatives == "other_patients"
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "lr"),
+    [("adamw", 256, 1e-3), ("adamw", 64, 5e-4), ("sgd", 128, 0.015), ("lars", 64, 0.075),
+     ("lamb", 32, 2.5e-5)],
+)  # fmt: skip
+def test_learning_rates_grow_with_the_batch_as_their_authors_say(name, batch, lr):
+    settings, reasons = resolved(pretraining(optim={"name": name}, batch_size=batch), 1000)
+    assert settings.optim.lr == pytest.approx(lr)
+    assert any(f"optim.lr {lr:g} (auto: " in reason for reason in reasons)
 
 
 @pytest.mark.parametrize(("n_patients", "share"), [(1, 0.0), (39, 0.0), (40, 0.1), (5000, 0.1)])
@@ -66,7 +127,7 @@ def test_about_ten_measurements_in_a_run_whatever_its_length(epochs, every, poin
 
 
 def test_views_are_never_larger_than_the_stored_images():
-    settings, _ = resolved(pretraining(), 100, side=48, gpu=True)
+    settings, _ = resolved(pretraining(), 1000, side=48, gpu=True)
     assert settings.image_size == 48
 
 

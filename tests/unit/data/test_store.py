@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from medssl.artifacts import archive, pixels, tables
-from medssl.data.store import ImageStore
+from medssl.data.store import ImageStore, averaged
 from medssl.foundation.errors import ArtifactError
 
 
@@ -55,7 +57,7 @@ def test_shrinking_averages_whole_blocks_and_counts_whole_cells(tmp_path):
     pixels.write(tmp_path, 0, image)
     row = {"shard": 0, "row": 0, "rows": 20, "columns": 15, "slope": 1.0, "intercept": 0.0}
     store = ImageStore(tmp_path, tables.build([row], archive.IMAGES))
-    batch = store.gather(np.array([0]), image_size=4)  # sqrt(20 * 15) / 4 = 4.3 stored px each
+    batch = store.gather(np.array([0]), shape=(4, 4))  # sqrt(20 * 15) / 4 = 4.3 stored px each
     assert batch["extent"].tolist() == [[5, 3]]
     seen = batch["image"][0, 0, :5, :3].numpy()
     expected = [[image[0, 0, 4 * r : 4 * r + 4, 4 * c : 4 * c + 4].mean() for c in range(3)]
@@ -76,8 +78,8 @@ def test_what_an_image_becomes_does_not_depend_on_its_neighbours(tmp_path):
     ]
     together = ImageStore(tmp_path, tables.build(rows, archive.IMAGES))
     alone = ImageStore(tmp_path, tables.build(rows[:1], archive.IMAGES))
-    beside = together.gather(np.array([0, 1]), image_size=32)
-    by_itself = alone.gather(np.array([0]), image_size=32)
+    beside = together.gather(np.array([0, 1]), shape=(32, 32))
+    by_itself = alone.gather(np.array([0]), shape=(32, 32))
     assert torch.equal(beside["extent"][0], by_itself["extent"][0])
     height, width = by_itself["image"].shape[2:]
     assert torch.equal(beside["image"][0, :, :height, :width], by_itself["image"][0])
@@ -88,6 +90,33 @@ def test_the_smallest_crop_still_has_enough_pixels(tmp_path):
     row = {"shard": 0, "row": 0, "rows": 256, "columns": 256, "slope": 1.0, "intercept": 0.0}
     store = ImageStore(tmp_path, tables.build([row], archive.IMAGES))
     for size, crop, side in ((64, 1.0, 64), (64, 0.5, 128), (224, 0.5, 256), (400, 1.0, 256)):
-        batch = store.gather(np.array([0]), image_size=size, smallest_crop=crop)
+        batch = store.gather(np.array([0]), shape=(size, size), smallest_crop=crop)
         assert batch["image"].shape[2] == side
         assert side * crop**0.5 >= min(size, 256 * crop**0.5)
+
+
+@settings(max_examples=40)
+@given(data=st.data(), dims=st.integers(2, 3), dtype=st.sampled_from(["uint8", "int16", "float32"]))
+def test_block_means_are_those_of_the_blocks(data, dims, dtype):
+    spatial = data.draw(st.tuples(*[st.integers(1, 7)] * dims))
+    factors = data.draw(st.tuples(*[st.integers(1, 9)] * dims))
+    images = np.random.default_rng(0).integers(0, 100, (2, 3, *spatial)).astype(dtype)
+    before = images.copy()
+    steps = [min(side, factor) for side, factor in zip(spatial, factors, strict=True)]
+    cells = [side // step for side, step in zip(spatial, steps, strict=True)]
+    found = averaged(images, factors)
+    assert found.shape == (2, 3, *cells)
+    assert found.dtype == np.float32
+    for cell in np.ndindex(*cells):
+        block = tuple(slice(k * step, k * step + step) for k, step in zip(cell, steps, strict=True))
+        means = images[(..., *block)].astype(float).mean(axis=tuple(range(2, 2 + dims)))
+        assert np.allclose(found[(..., *cell)], means, rtol=1e-6)
+    assert np.array_equal(images, before)  # the store is not written to
+
+
+def test_wide_views_keep_the_pixels_of_as_many_squares(tmp_path):
+    pixels.write(tmp_path, 0, np.zeros((1, 1, 256, 256), np.uint8))
+    row = {"shard": 0, "row": 0, "rows": 256, "columns": 256, "slope": 1.0, "intercept": 0.0}
+    store = ImageStore(tmp_path, tables.build([row], archive.IMAGES))
+    wide, square = (store.gather(np.array([0]), shape=s)["image"] for s in ((32, 128), (64, 64)))
+    assert wide.shape == square.shape == (1, 1, 64, 64)

@@ -4,24 +4,18 @@ import numpy as np
 import pytest
 import torch
 
+from medssl.foundation.errors import UsageError
 from medssl.methods import vicreg
 from medssl.models.encoders import resnet18
 
 
-class Through(torch.nn.Module):
-    """An encoder that changes nothing, so that the loss of known embeddings can be asked for."""
-
-    dim = 5
-
-    def forward(self, images):
-        return images.flatten(1)
-
-
 def loss_of(a, b, **options):
-    method = vicreg.Method(Through(), vicreg.Config(**options))
-    method.projector = torch.nn.Identity()
-    shown = [torch.from_numpy(z)[:, None, None, :] for z in (a, b)]
-    return {name: value.item() for name, value in method(shown).items()}
+    encoder = torch.nn.Identity()
+    encoder.dim = 5
+    method = vicreg.Method(encoder, vicreg.Config(projector_dim=8, **options))
+    rows = {"a": torch.from_numpy(a), "b": torch.from_numpy(b)}
+    losses = method.loss(rows, torch.arange(len(a)))
+    return {name: value.item() for name, value in losses.items()}
 
 
 def reference(a, b):
@@ -50,9 +44,22 @@ def test_equals_the_paper_s_formula():
     assert found["total"] == pytest.approx(total, rel=1e-5)
 
 
+def test_equals_lightly():
+    """Frozen: VICRegLoss of lightly 1.6.0 in double precision, on the sines below."""
+    a, b = (np.sin(0.7 * np.arange(30.0) ** 1.5 + phase).reshape(6, 5) for phase in (0.0, 0.9))
+    assert loss_of(a, b)["total"] == pytest.approx(16.749602585889818, rel=1e-12)
+
+
+def test_one_image_is_refused():
+    with pytest.raises(UsageError, match="batch of one"):
+        loss_of(np.ones((1, 5)), np.ones((1, 5)))
+
+
 def test_a_collapsed_encoder_pays_the_whole_variance_term():
     same = np.ones((6, 5), dtype=np.float32)
-    assert loss_of(same, same)["total"] == pytest.approx(25 * (1 - np.sqrt(1e-4)))  # 24.75
+    found = loss_of(same, same)
+    assert found["total"] == pytest.approx(25 * (1 - np.sqrt(1e-4)))  # 24.75
+    assert found["projection_std"] == pytest.approx(0, abs=1e-6)
 
 
 def test_identical_decorrelated_unit_embeddings_cost_nothing():

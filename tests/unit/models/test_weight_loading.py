@@ -31,7 +31,7 @@ def test_names_are_those_of_the_library_network(encoder):
         (lambda a: a.pop("conv1.weight"), "1 missing: conv1.weight"),
         (lambda a: a.update(extra=np.zeros(3)), "1 unexpected: extra"),
         (
-            lambda a: a.update({"conv1.weight": np.zeros((64, 3, 7, 7))}),
+            lambda a: a.update({"conv1.weight": np.zeros((64, 2, 7, 7))}),
             "1 misshaped: conv1.weight",
         ),
     ],

@@ -6,6 +6,7 @@ import torch
 
 from medssl.config.finetune import FinetuneSettings
 from medssl.config.training import CutMix
+from medssl.data.batches import Shown
 from medssl.foundation.reporting import Silent
 from medssl.models.encoders import resnet18
 from medssl.models.site_model import SiteModel
@@ -29,7 +30,11 @@ class Batches:
         self.asked.append(epoch)
         for step in range(self.steps_per_epoch):
             generator = torch.Generator().manual_seed(10 * epoch + step)
-            yield [torch.randn(4, 1, 32, 32, generator=generator)], torch.tensor([0, 1, 0, 1])
+            yield Shown(
+                views=[torch.randn(4, 1, 32, 32, generator=generator)],
+                patients=torch.arange(4),
+                target=torch.tensor([0, 1, 0, 1]),
+            )
 
 
 class Snapshots(Silent):
@@ -93,7 +98,8 @@ def test_epochs_are_counted_through_and_the_probe_is_never_mixed(planned):
     assert batches.asked == list(range(6))
     assert [len(arguments) for arguments in shown] == [2] * 4 + [4] * 8
     for (images, target, partner, kept), k in zip(shown[4:], range(4, 12), strict=True):
-        (plain,), own = list(batches.epoch(k // 2))[k % 2]
+        step = list(batches.epoch(k // 2))[k % 2]
+        (plain,), own = step.views, step.target
         assert torch.equal(target, own)
         for image, before, label in zip(images, plain, partner, strict=True):
             pasted = image != before

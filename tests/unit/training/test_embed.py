@@ -20,12 +20,12 @@ def encoder():
 def features(encoder, folder, rows=slice(None)):
     table = archive.read_images(folder)
     store = ImageStore(folder, table.take(np.arange(table.num_rows)[rows]))
-    where = {"device": torch.device("cpu"), "intensity": Intensity(), "image_size": 32}
+    where = {"device": torch.device("cpu"), "intensity": Intensity(), "shape": (32, 32)}
     return embed.features(encoder, store, **where)
 
 
 def test_one_row_per_image_in_the_order_of_the_store(encoder, tiny_archive, monkeypatch):
-    monkeypatch.setattr(embed, "_BATCH", 7)
+    monkeypatch.setattr(embed, "BATCH", 7)
     found = features(encoder, tiny_archive)
     assert found.shape == (24, 512)
     alone = features(encoder, tiny_archive, slice(9, 10))

@@ -39,6 +39,11 @@ def started():
     return runtime.start("cpu", "32")
 
 
+def train(started, made, steps, told, **more):
+    logged = loop.train(started, made, steps, told, update=loop.one_call(started, made), **more)
+    return logged if more else loop.log(made, told)
+
+
 def batches(n):
     return [(torch.full((2, 8), float(i + 1)),) for i in range(n)]
 
@@ -46,9 +51,9 @@ def batches(n):
 def test_it_logs_the_mean_of_every_part(started, monkeypatch):
     monkeypatch.setattr(loop, "LOG_EVERY", 4)
     told, made = Recording(), state(started)
-    last = loop.train_epoch(started, made, batches(10), told)
+    last = train(started, made, batches(10), told)
     assert [step for step, _ in told.values] == [4, 8, 10]
-    assert (made.step, made.epoch) == (10, 1)
+    assert made.step == 10
     assert set(last) == {"total", "twice"}
     for _, values in told.values:
         assert values["twice"] == pytest.approx(2 * values["total"])
@@ -57,11 +62,11 @@ def test_it_logs_the_mean_of_every_part(started, monkeypatch):
 
 def test_dropout_is_a_function_of_seed_and_step(started):
     first, again, other = state(started), state(started), state(started, seed=1)
-    loop.train_epoch(started, first, batches(6), Recording())
-    loop.train_epoch(started, again, batches(3), Recording())
+    train(started, first, batches(6), Recording())
+    train(started, again, batches(3), Recording())
     torch.manual_seed(123)  # whatever happened in between, such as a restart
-    loop.train_epoch(started, again, batches(6)[3:], Recording())
-    loop.train_epoch(started, other, batches(6), Recording())
+    train(started, again, batches(6)[3:], Recording())
+    train(started, other, batches(6), Recording())
     weight = first.module.linear.weight
     assert torch.equal(weight, again.module.linear.weight)
     assert not torch.equal(weight, other.module.linear.weight)
@@ -70,7 +75,21 @@ def test_dropout_is_a_function_of_seed_and_step(started):
 def test_a_loss_that_is_not_finite_stops_the_run(started):
     broken = [(torch.full((2, 8), math.inf),)]
     with pytest.raises(TrainingError, match=r"the loss became (nan|inf) by step 1"):
-        loop.train_epoch(started, state(started), broken, Recording())
+        train(started, state(started), broken, Recording())
+
+
+def test_it_leaves_after_the_step_it_is_told_to_and_keeps_what_is_not_logged(started, monkeypatch):
+    monkeypatch.setattr(loop, "LOG_EVERY", 4)
+    whole, told = state(started), Recording()
+    train(started, whole, batches(8), told)
+    halves, told_halves = state(started), Recording()
+    assert train(started, halves, batches(8), told_halves, stop=lambda s: s.step == 6)
+    assert (halves.step, halves.n_unlogged) == (6, 2)
+    again = state(started)
+    again.load_dict(halves.to_dict())
+    train(started, again, batches(8)[6:], told_halves)
+    assert told_halves.values == told.values  # the mean of steps 5 to 8, whatever happened between
+    assert torch.equal(whole.module.linear.weight, again.module.linear.weight)
 
 
 def test_gradients_are_clipped(started):
@@ -81,5 +100,5 @@ def test_gradients_are_clipped(started):
         steps.append(torch.cat([p.grad.flatten() for p in made.module.parameters()]).norm().item())
 
     made.optimizer.optimizer.register_step_pre_hook(measure)
-    loop.train_epoch(started, made, batches(3), Recording(), clip=1e-3)
+    train(started, made, batches(3), Recording(), clip=1e-3)
     assert steps == pytest.approx([1e-3] * 3, rel=1e-3)

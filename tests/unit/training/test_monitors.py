@@ -11,16 +11,20 @@ import torch
 from medssl.artifacts import archive, tables
 from medssl.config.pretrain import PretrainSettings
 from medssl.data.batches import TrainingBatches
+from medssl.data.sampling import Shuffled
 from medssl.data.store import ImageStore
 from medssl.foundation import seeding
 from medssl.foundation.errors import TrainingError
 from medssl.methods import simclr
 from medssl.models.encoders import resnet18
 from medssl.training import embed, held_out, knn, monitors, runtime, spread
+from medssl.training.showing import Views
+from medssl.training.step import Step
 
 
 def settings(folder, **more):
-    given = {"epochs": 5, "monitor_every": 2, "image_size": 16, "batch_size": 4, "validation": 0.4}
+    given = {"epochs": 5, "monitor_every": 2, "image_size": 16, "depth": None, "batch_size": 4,
+             "validation": 0.4, "negatives": "other_patients"}  # fmt: skip
     return PretrainSettings(archive=folder, **given | more)
 
 
@@ -31,13 +35,14 @@ def parts_of(chosen):
 def monitors_of(chosen):
     parts = parts_of(chosen)
     watch = monitors.choose(chosen, parts)
-    return monitors.Monitors(runtime.start("cpu", "32"), chosen, watch, parts, n_views=2), watch
+    shows = Views(full=2, local=0)
+    return monitors.Monitors(runtime.start("cpu", "32"), chosen, watch, parts, shows), watch
 
 
 @pytest.fixture
 def method():
     torch.manual_seed(0)
-    return simclr.Method(resnet18.build(1, 2, resnet18.Config()), simclr.Config())
+    return Step(simclr.Method(resnet18.build(1, 2, resnet18.Config()), simclr.Config()))
 
 
 def test_held_out_images_are_watched_unless_they_are_too_few(tiny_archive, monkeypatch):
@@ -73,7 +78,7 @@ def test_the_values_are_those_of_the_images_they_are_said_to_be_of(tiny_archive,
     measured = made.measure(method)
 
     device, table = torch.device("cpu"), archive.read_images(tiny_archive)
-    where = {"device": device, "intensity": chosen.intensity, "image_size": 16}
+    where = {"device": device, "intensity": chosen.intensity, "shape": (16, 16)}
     names = table["image_id"].to_pylist()
     rows = np.array([names.index(name) for name in watch.images])
     features = embed.features(twin.encoder, ImageStore(tiny_archive, table.take(rows)), **where)
@@ -82,12 +87,44 @@ def test_the_values_are_those_of_the_images_they_are_said_to_be_of(tiny_archive,
 
     unseen = ImageStore(tiny_archive, parts_of(chosen).validation)
     seed = seeding.derive(chosen.seed, "validation views")
-    views = TrainingBatches(
-        unseen, **where, views=chosen.views, batch_size=4, n_views=2, seed=seed
-    )  # fmt: skip
-    losses = [twin.train()(shown)["total"].item() for shown, _ in views.epoch(0)]
+    sampler = Shuffled(len(unseen), 4, seed)
+    views = TrainingBatches(unseen, sampler, **where, views=chosen.views, n_views=2, seed=seed)
+    shown = list(views.epoch(0))
+    losses = [twin.train()(s.views, s.patients)["total"].item() for s in shown]
     assert len(losses) == 2
     assert measured["val_loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_alignment_and_uniformity_are_those_of_the_paper(tiny_archive, method):
+    chosen = settings(tiny_archive, validation=0.4)
+    made, watch = monitors_of(chosen)
+    measured = made.measure(method)
+
+    def unit(features):
+        return features / np.linalg.norm(features, axis=1, keepdims=True)
+
+    unseen = ImageStore(tiny_archive, parts_of(chosen).validation)
+    seed = seeding.derive(chosen.seed, "validation views")
+    where = {"device": torch.device("cpu"), "intensity": chosen.intensity, "shape": (16, 16)}
+    sampler = Shuffled(len(unseen), 4, seed)
+    views = TrainingBatches(unseen, sampler, **where, views=chosen.views, n_views=2, seed=seed)
+    squared = []
+    with torch.no_grad():
+        for step in views.epoch(0):
+            a, b = (unit(method.eval().encoder(view).numpy()) for view in step.views)
+            squared += [sum((x - y) ** 2) for x, y in zip(a, b, strict=True)]
+    assert measured["alignment"] == pytest.approx(np.mean(squared), rel=1e-4)
+
+    table = archive.read_images(tiny_archive)
+    names = table["image_id"].to_pylist()
+    rows = np.array([names.index(name) for name in watch.images])
+    whole = unit(
+        embed.features(method.encoder, ImageStore(tiny_archive, table.take(rows)), **where)
+    )
+    pairs = [sum((x - y) ** 2) for k, x in enumerate(whole) for y in whole[:k]]
+    assert measured["uniformity"] == pytest.approx(
+        np.log(np.mean(np.exp(-2 * np.array(pairs)))), rel=1e-3
+    )
 
 
 def test_measuring_again_gives_the_same_and_leaves_the_method_as_it_was(tiny_archive, method):

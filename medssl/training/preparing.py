@@ -1,0 +1,176 @@
+"""From the settings of a pretraining to what is trained: encoder, method and images."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from medssl import methods
+from medssl.artifacts import archive
+from medssl.config.loading import decode
+from medssl.config.pretrain import Facts, PretrainSettings
+from medssl.data.batches import local_shape
+from medssl.data.opening import open_store
+from medssl.foundation import plugins, seeding
+from medssl.foundation.errors import UsageError
+from medssl.training import embed, encoders, held_out, monitors, showing, ssl
+from medssl.training import runtime as runtimes
+from medssl.training.held_out import Parts
+from medssl.training.runtime import Runtime
+
+_ABILITY = {"convolutional": "stages", "transformer": "tokens"}  # that a method of the kind needs
+_FITTING = {"convolutional": "resnet18", "transformer": "vit_s"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A pretraining before its first step."""
+
+    parts: Parts
+    encoder: nn.Module
+    source: encoders.Source | None  # of its first weights
+    method: nn.Module
+    images: ssl.Images
+    notes: tuple[str, ...]
+
+
+def facts(settings: PretrainSettings, parts: Parts, n_whole: int, *, gpu: bool) -> Facts:
+    """Return what the `auto` settings depend on."""
+    store = open_store(settings.archive, parts.train, settings.spatial_dims)
+    return Facts(
+        n_images=parts.train.num_rows,
+        n_whole=n_whole,
+        n_patients=parts.n_patients,
+        side=store.side,
+        gpu=gpu,
+        depth_share=getattr(store, "depth_share", 1.0),
+        encoder_kind=lambda name: str(plugins.load(methods, name).ENCODER),
+    )
+
+
+def fit(settings: PretrainSettings, n_images: int) -> tuple[PretrainSettings, tuple[str, ...]]:
+    """Return the settings fitted to the method and its options to the archive, and what changed.
+
+    Raises:
+        UsageError: There is no such method, or it does not know an option.
+    """
+    plugin = plugins.load(methods, settings.method)
+    config = decode(plugin.Config, settings.method_options, where="method_options")
+    views = {
+        name: value
+        for name, value in getattr(plugin, "VIEWS", {}).items()
+        if name not in settings.views.model_fields_set
+    }
+    notes = [f"{settings.method}: views.{name} {value}" for name, value in views.items()]
+    options: dict[str, Any] = {}
+    if hasattr(plugin, "capped"):
+        before = asdict(config)
+        after = asdict(plugin.capped(config, n_images, int(settings.batch_size)))
+        options = {name: value for name, value in after.items() if value != before[name]}
+        notes += [
+            f"{settings.method}: {name} {value} (was {before[name]}; {n_images} images)"
+            for name, value in options.items()
+        ]
+    update = {
+        "method_options": {**settings.method_options, **options},
+        "views": settings.views.model_copy(update=views),
+    }
+    return settings.model_copy(update=update), tuple(notes)
+
+
+def make_encoder(
+    settings: PretrainSettings,
+) -> tuple[nn.Module, encoders.Source | None, tuple[str, ...]]:
+    """Return the encoder to train, where its first weights came from, and what they left out.
+
+    Raises:
+        UsageError: There is no such encoder, or the method cannot train it.
+        ArtifactError: The first weights are missing or do not fit.
+    """
+    source = None if settings.init_from == "none" else encoders.open_source(settings.init_from)
+    make = encoders.factory(
+        settings.encoder,
+        settings.encoder_options,
+        in_channels=archive.read_info(settings.archive).channels,
+        spatial_dims=settings.spatial_dims,
+        source=source,
+        allow_partial=settings.allow_partial,
+    )
+    torch.manual_seed(seeding.derive(settings.seed, "encoder"))
+    encoder = make()
+    kind = plugins.load(methods, settings.method).ENCODER
+    if kind in _ABILITY and not hasattr(encoder, _ABILITY[kind]):
+        raise UsageError(
+            f"{settings.method} trains {kind} encoders, and {settings.encoder} is none",
+            where="encoder",
+            fix=f"choose --encoder {_FITTING[kind]}, or another --method",
+        )
+    return encoder, source, make.notes
+
+
+def prepare(
+    runtime: Runtime, settings: PretrainSettings, steps_per_epoch: int, *, compiled: bool = False
+) -> Prepared:
+    """Return all that `ssl.run` trains and measures.
+
+    Args:
+        runtime: Where it will run.
+        settings: Resolved settings.
+        steps_per_epoch: What counts as an epoch.
+        compiled: Compile the encoder.
+
+    Raises:
+        MedSSLError: The settings do not fit each other, the archive or the weights.
+    """
+    _require_even(runtime, int(settings.batch_size))
+    encoder, source, notes = make_encoder(settings)
+    method = _method(settings, encoder)
+    views = showing.wanted(method)
+    showing.require_views(settings, views)
+    _require_fitting_views(method, views, settings)
+    parts, _ = held_out.read(settings)
+    guide = encoder.to(runtime.device) if source is not None else None
+    shown = showing.batches(runtime, settings, parts.train, views, guide)
+    watch = monitors.choose(settings, parts)
+    if compiled:
+        runtimes.compile_module(encoder, gpu=runtime.device.type == "cuda")
+    return Prepared(
+        parts=parts,
+        encoder=encoder,
+        source=source,
+        method=method,
+        images=ssl.Images(
+            batches=shown,
+            monitors=monitors.Monitors(runtime, settings, watch, parts, views),
+            steps_per_epoch=steps_per_epoch,
+        ),
+        notes=(*notes, *showing.notes(settings, shown)),
+    )
+
+
+def _method(settings: PretrainSettings, encoder: nn.Module) -> nn.Module:
+    plugin: Any = plugins.load(methods, settings.method)
+    config = decode(plugin.Config, settings.method_options, where="method_options")
+    return ssl.build_method(plugin, encoder, config, settings.seed)
+
+
+def _require_fitting_views(
+    method: nn.Module, views: showing.Views, settings: PretrainSettings
+) -> None:
+    """Have the method embed two blank images: it says what is wrong with their size."""
+    channels = archive.read_info(settings.archive).channels
+    small = local_shape(settings.shape, settings.views.local_size)
+    shapes = [settings.shape] * views.full + [small] * views.local
+    with embed.unchanged(method), torch.random.fork_rng(devices=[]), torch.no_grad():
+        method.embed([torch.zeros(2, channels, *shape) for shape in shapes])  # type: ignore[operator]
+
+
+def _require_even(runtime: Runtime, batch_size: int) -> None:
+    if batch_size % runtime.world_size:
+        fitting = max(1, batch_size // runtime.world_size) * runtime.world_size
+        raise UsageError(
+            f"a step of {batch_size} images cannot be shared by {runtime.world_size} processes",
+            where="batch_size",
+            fix=f"choose a multiple, such as {fitting}",
+        )
