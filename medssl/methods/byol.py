@@ -67,7 +67,7 @@ class Method(nn.Module):
     def loss(self, embedded: dict[str, Tensor], patients: Tensor) -> dict[str, Tensor]:
         """Return ``total`` of eq. 2 in both directions, from 0 to 8, and how projections differ.
 
-        Whose images they are does not matter. ``alignment`` is the mean cosine similarity of
+        Whose images they are does not matter. ``agreement`` is the mean cosine similarity of
         predictions and targets; ``projection_std`` falls to 0 in a collapse, in which the loss is
         low too.
         """
@@ -77,7 +77,7 @@ class Method(nn.Module):
         projected = torch.cat([embedded["projection_a"], embedded["projection_b"]])
         return {
             "total": forth + back,
-            "alignment": 1 - (forth + back) / 4,
+            "agreement": 1 - (forth + back) / 4,
             "projection_std": _projections.spread(projected),
         }
 

@@ -95,7 +95,7 @@ class Method(nn.Module):
     def loss(self, embedded: dict[str, Tensor], patients: Tensor) -> dict[str, Tensor]:
         """Return ``total``, and whether it is learning what it should.
 
-        ``alignment`` is the mean cosine similarity of query and key, ``top1`` the share of queries
+        ``agreement`` is the mean cosine similarity of query and key, ``top1`` the share of queries
         that are nearest to their key, ``queue_filled`` the share of the queue in use and
         ``projection_std`` falls to 0 in a collapse. In training mode the keys join the queue.
         """
@@ -122,7 +122,7 @@ class Method(nn.Module):
 def info_nce(
     query: Tensor, key: Tensor, earlier: Tensor, usable: Tensor, temperature: float
 ) -> dict[str, Tensor]:
-    """Return the loss of arXiv:1911.05722, eq. 1, with ``alignment`` and ``top1``.
+    """Return the loss of arXiv:1911.05722, eq. 1, with ``agreement`` and ``top1``.
 
     Args:
         query: Shape (B, F), of length 1.
@@ -139,7 +139,7 @@ def info_nce(
     loss = torch.logsumexp(candidates, dim=1) - candidates[:, 0]
     with torch.no_grad():
         top1 = (candidates.argmax(dim=1) == 0).float().mean()
-    return {"total": loss.mean(), "alignment": agreement.mean(), "top1": top1}
+    return {"total": loss.mean(), "agreement": agreement.mean(), "top1": top1}
 
 
 def _n_groups(n: int, most: int) -> int:

@@ -55,7 +55,7 @@ class Method(nn.Module):
     def loss(self, embedded: dict[str, Tensor], patients: Tensor) -> dict[str, Tensor]:
         """Return ``total``, how well partners agree and how far projections differ.
 
-        ``alignment`` is the mean cosine similarity of partners, ``top1`` the share of views whose
+        ``agreement`` is the mean cosine similarity of partners, ``top1`` the share of views whose
         most similar view among partner and negatives is the partner; ``projection_std`` falls to 0
         in a collapse.
         """
@@ -68,7 +68,7 @@ class Method(nn.Module):
 
 
 def nt_xent(a: Tensor, b: Tensor, temperature: float, patients: Tensor) -> dict[str, Tensor]:
-    """Return the loss of eq. 1, averaged over all 2B views, with ``alignment`` and ``top1``.
+    """Return the loss of eq. 1, averaged over all 2B views, with ``agreement`` and ``top1``.
 
     Args:
         a: Projections of the first views, shape (B, F).
@@ -90,4 +90,4 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float, patients: Tensor) -> dict[
     loss = torch.logsumexp(similarity / temperature, dim=1) - agreement / temperature
     with torch.no_grad():
         top1 = (similarity.argmax(dim=1) == partner).float().mean()
-    return {"total": loss.mean(), "alignment": agreement.mean(), "top1": top1}
+    return {"total": loss.mean(), "agreement": agreement.mean(), "top1": top1}

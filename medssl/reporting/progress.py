@@ -24,8 +24,8 @@ _TITLES = {
     "feature_std": "Spread of the features",
     "effective_rank": "Effective rank of the features",
     "knn_auroc": "AUROC of nearest neighbours",
-    "alignment": "Distance between two views",
-    "uniformity": "Evenness on the sphere (lower is more even)",
+    "feature_alignment": "Distance between two views",
+    "feature_uniformity": "Evenness on the sphere (lower is more even)",
     "lr": "Learning rate",
 }
 _LINES = {"total": "training", "val_loss": "validation patients"}

@@ -109,7 +109,7 @@ class Monitors:
     def measure(self, step: Step) -> dict[str, float]:
         """Return how the features are spread, and where there are the images, the loss and kNN.
 
-        `feature_std`, `effective_rank` and `uniformity` are of images as they are; `alignment` is
+        `feature_std`, `effective_rank` and `feature_uniformity` are of images as they are; `feature_alignment` is
         between two random views of held-out images. Every process returns the same.
 
         Args:
@@ -134,7 +134,7 @@ class Monitors:
         values = {
             "feature_std": spread.feature_std(watched),
             "effective_rank": spread.effective_rank(watched),
-            "uniformity": spread.uniformity(watched),
+            "feature_uniformity": spread.uniformity(watched),
         }
         for probe in self._watch.probes:
             bank, query = (features[self._numbers(ids)] for ids in (probe.bank, probe.query))
@@ -204,7 +204,7 @@ class Monitors:
                 losses.append(loss.float())
         first, second = torch.cat(pairs, dim=1).cpu().numpy()
         mean = float(torch.stack(losses).mean())
-        return {"alignment": spread.alignment(first, second), "val_loss": mean}
+        return {"feature_alignment": spread.alignment(first, second), "val_loss": mean}
 
 
 def refuse_collapse(course: Sequence[dict[str, float]], folder: Path, *, at_the_end: bool) -> None:

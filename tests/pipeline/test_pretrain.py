@@ -10,7 +10,8 @@ import pytest
 from medssl.artifacts import archive, pixels, run_folder, selection, tables, weights
 
 SMALL = ("--method", "vicreg", "--image-size", 16, "--batch-size", 20, "--device", "cpu")
-MEASURED = {"step", "epoch", "feature_std", "effective_rank", "uniformity", "alignment"}
+MEASURED = {"step", "epoch", "feature_std", "effective_rank", "feature_uniformity",
+            "feature_alignment"}  # fmt: skip
 
 
 def make_archive(folder, images, values, each=2):
@@ -179,7 +180,7 @@ def test_without_held_out_patients_training_images_are_watched(cohort, run_main,
     assert code == 0
     assert "watched: 120 training images" in err
     assert "kNN probe: off, as no patients are held out" in err
-    assert set(course(tmp_path / "run")[-1]) == MEASURED - {"alignment"}
+    assert set(course(tmp_path / "run")[-1]) == MEASURED - {"feature_alignment"}
     assert held_out(cohort, tmp_path / "run") == set()
 
 

@@ -60,7 +60,7 @@ def test_equals_the_paper_s_formula():
         expected += ((unit[0] - unit[1]) ** 2).sum(axis=1).mean()  # eq. 2, both directions
     losses = method.loss(rows, torch.arange(6))
     assert losses["total"].item() == pytest.approx(expected, rel=1e-5)
-    assert losses["alignment"].item() == pytest.approx(1 - expected / 4, rel=1e-5)
+    assert losses["agreement"].item() == pytest.approx(1 - expected / 4, rel=1e-5)
 
 
 def test_equals_lightly():

@@ -42,7 +42,7 @@ def reference(a, b, temperature, patients=None):
         parts.append(-np.log(np.exp(others[partner] / temperature) / below))
         cosines.append(others[partner])
         hits.append(max(others, key=others.get) == partner)
-    return {"total": np.mean(parts), "alignment": np.mean(cosines), "top1": np.mean(hits)}
+    return {"total": np.mean(parts), "agreement": np.mean(cosines), "top1": np.mean(hits)}
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])
@@ -83,7 +83,7 @@ def test_equal_embeddings_cost_the_logarithm_of_the_number_of_candidates(n):
 def test_perfect_embeddings_have_the_known_least_value():
     found = losses_of(np.eye(8), np.eye(8))
     assert found["total"] == pytest.approx(np.log(1 + 14 * np.exp(-2)), rel=1e-6)  # 1.06288
-    assert (found["alignment"], found["top1"]) == (pytest.approx(1), 1)
+    assert (found["agreement"], found["top1"]) == (pytest.approx(1), 1)
 
 
 def test_only_directions_matter():

@@ -113,7 +113,7 @@ def test_alignment_and_uniformity_are_those_of_the_paper(tiny_archive, method):
         for step in views.epoch(0):
             a, b = (unit(method.eval().encoder(view).numpy()) for view in step.views)
             squared += [sum((x - y) ** 2) for x, y in zip(a, b, strict=True)]
-    assert measured["alignment"] == pytest.approx(np.mean(squared), rel=1e-4)
+    assert measured["feature_alignment"] == pytest.approx(np.mean(squared), rel=1e-4)
 
     table = archive.read_images(tiny_archive)
     names = table["image_id"].to_pylist()
@@ -122,7 +122,7 @@ def test_alignment_and_uniformity_are_those_of_the_paper(tiny_archive, method):
         embed.features(method.encoder, ImageStore(tiny_archive, table.take(rows)), **where)
     )
     pairs = [sum((x - y) ** 2) for k, x in enumerate(whole) for y in whole[:k]]
-    assert measured["uniformity"] == pytest.approx(
+    assert measured["feature_uniformity"] == pytest.approx(
         np.log(np.mean(np.exp(-2 * np.array(pairs)))), rel=1e-3
     )
 

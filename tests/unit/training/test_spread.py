@@ -94,3 +94,17 @@ LINE = {"feature_std": 0.4, "effective_rank": 1.9}
 def test_a_collapse_is_low_twice_in_a_row_or_at_the_end(course, while_training, at_the_end):
     assert spread.has_collapsed(course, at_the_end=False) == while_training
     assert spread.has_collapsed(course, at_the_end=True) == at_the_end
+
+
+def test_alignment_is_0_for_equal_directions_and_4_for_opposite_ones():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(20, 6))
+    assert spread.alignment(features, 3 * features) == pytest.approx(0, abs=1e-12)
+    assert spread.alignment(features, -features) == pytest.approx(4)
+
+
+def test_uniformity_is_0_where_all_are_equal_and_low_where_they_are_even():
+    assert spread.uniformity(np.ones((10, 4))) == pytest.approx(0, abs=1e-12)
+    axes = np.concatenate([np.eye(3), -np.eye(3)])  # 3 opposite pairs, 12 at right angles
+    expected = np.log((3 * np.exp(-8) + 12 * np.exp(-4)) / 15)
+    assert spread.uniformity(axes) == pytest.approx(expected)
