@@ -109,8 +109,9 @@ class Monitors:
     def measure(self, step: Step) -> dict[str, float]:
         """Return how the features are spread, and where there are the images, the loss and kNN.
 
-        `feature_std`, `effective_rank` and `feature_uniformity` are of images as they are; `feature_alignment` is
-        between two random views of held-out images. Every process returns the same.
+        `feature_std`, `effective_rank` and `feature_uniformity` are of images as they are,
+        `feature_alignment` is of two random views of held-out images. Every process returns the
+        same.
 
         Args:
             step: The method in training.
