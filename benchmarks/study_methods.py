@@ -61,7 +61,7 @@ class Study:
     out: Path
     data: Path
     epochs: int
-    seeds: tuple[int, ...]
+    seed: int
     methods: tuple[str, ...]
 
     @property
@@ -119,25 +119,24 @@ def ingest(study: Study) -> None:
 
 
 def train(study: Study) -> None:
-    """Pretrain every method from every seed, and embed all images with what it exports."""
+    """Pretrain every method, and embed all images with what it exports."""
     shared = ("--epochs", study.epochs, "--image-size", SIDE, "--validation", HELD_OUT,
               "--device", "cpu", SET, "monitor_every=1000")  # fmt: skip
-    for seed in study.seeds:
-        for method in study.methods:
-            run = study.out / "pretrain" / f"{method}-{seed}"
-            preset = ("--preset", PRESETS[method]) if method in PRESETS else ()
-            encoder = () if method == "mae" else ("--encoder", "resnet18")
-            words = ("pretrain", study.archive, "--method", method, "--seed", seed, *preset)
-            once(study, run, *words, *encoder, *shared)
-            once(study, study.out / "embed" / run.name, "embed", study.archive, "--encoder", run,
-                 "--device", "cpu")  # fmt: skip
+    for method in study.methods:
+        run = study.out / "pretrain" / f"{method}-{study.seed}"
+        preset = ("--preset", PRESETS[method]) if method in PRESETS else ()
+        encoder = () if method == "mae" else ("--encoder", "resnet18")
+        words = ("pretrain", study.archive, "--method", method, "--seed", study.seed, *preset)
+        once(study, run, *words, *encoder, *shared)
+        once(study, study.out / "embed" / run.name, "embed", study.archive, "--encoder", run,
+             "--device", "cpu")  # fmt: skip
 
 
 def labelled(study: Study, table: Any) -> Labelled:  # noqa: ANN401 - a pyarrow table
     """Return labels, patients and the held-out patients of a table of features."""
     labels = archive.read_labels(study.archive).to_pylist()
     value = {row["image_id"]: row["value"] for row in labels if row["target"] == TARGET}
-    run = study.out / "pretrain" / f"{study.methods[0]}-{study.seeds[0]}" / "export"
+    run = study.out / "pretrain" / f"{study.methods[0]}-{study.seed}" / "export"
     known = set(json.loads((run / "encoder.json").read_text())["patient_digests"])
     keys = table["patient_key"].to_pylist()
     return Labelled(
@@ -147,7 +146,7 @@ def labelled(study: Study, table: Any) -> Labelled:  # noqa: ANN401 - a pyarrow 
     )
 
 
-def features(study: Study, seed: int) -> dict[str, NDArray[np.float32]]:
+def features(study: Study) -> dict[str, NDArray[np.float32]]:
     """Return the features of all images by each encoder, and by none: small pictures."""
     images = archive.read_images(study.archive)
     store = ImageStore(study.archive, images)
@@ -156,11 +155,13 @@ def features(study: Study, seed: int) -> dict[str, NDArray[np.float32]]:
         if name == "vit_s" and "mae" not in study.methods:
             continue
         make = encoders.factory(name, options, in_channels=1, spatial_dims=2)
-        torch.manual_seed(seeding.derive(seed, "encoder"))  # where the methods of this seed began
+        torch.manual_seed(seeding.derive(study.seed, "encoder"))  # where the methods began
         where = {"device": torch.device("cpu"), "intensity": Intensity()}
         found[UNTRAINED[name]] = embed.features(make(), store, shape=(SIDE, SIDE), **where)
     for method in study.methods:
-        table = embeddings.read(study.out / "embed" / f"{method}-{seed}" / "embeddings.parquet")
+        table = embeddings.read(
+            study.out / "embed" / f"{method}-{study.seed}" / "embeddings.parquet"
+        )
         assert table["image_id"].equals(images["image_id"])
         found[method] = np.stack(table["feature"].to_numpy()).astype(np.float32)
     pictures = plain_batches(store, shape=(PICTURE, PICTURE), batch_size=256, **where)
@@ -195,7 +196,7 @@ def scores(known: Labelled, values: NDArray[np.float32], seed: int) -> dict[str,
 def judge(study: Study) -> dict[str, Any]:
     """Return the AUROC of every encoder, and its difference to the untrained one."""
     table = embeddings.read(
-        study.out / "embed" / f"{study.methods[0]}-{study.seeds[0]}" / "embeddings.parquet"
+        study.out / "embed" / f"{study.methods[0]}-{study.seed}" / "embeddings.parquet"
     )
     known = labelled(study, table)
     patient = np.unique(known.patient[known.test], return_inverse=True)[1]
@@ -203,18 +204,17 @@ def judge(study: Study) -> dict[str, Any]:
         np.zeros(patient.max() + 1, dtype=np.int64), RESAMPLES, seeding.rng(0, "bootstrap")
     )
     drawn: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
-    for seed in study.seeds:
-        for name, values in features(study, seed).items():
-            for how, several in scores(known, values, seed).items():
-                for score in several:
-                    target = known.target[known.test]
-                    whole = metrics.auroc(target, score)
-                    again = intervals.resampled(
-                        lambda weight, s=score, t=target: metrics.auroc(t, s, weight),
-                        patient.astype(np.int64),
-                        counts,
-                    )
-                    drawn.setdefault((name, how), []).append(np.append(again, whole))
+    target = known.target[known.test]
+    for name, values in features(study).items():
+        for how, several in scores(known, values, study.seed).items():
+            for score in several:
+                again = intervals.resampled(
+                    lambda weight, score=score: metrics.auroc(target, score, weight),
+                    patient.astype(np.int64),
+                    counts,
+                )
+                whole = metrics.auroc(target, score)
+                drawn.setdefault((name, how), []).append(np.append(again, whole))
     mean = {key: np.mean(rows, axis=0) for key, rows in drawn.items()}
     result: dict[str, Any] = {"auroc": {}, "minus untrained": {}}
     for (name, how), values in mean.items():
@@ -225,7 +225,7 @@ def judge(study: Study) -> dict[str, Any]:
                 values - mean[control, how]
             )
     return {
-        "study": "methods", "epochs": study.epochs, "seeds": list(study.seeds),
+        "study": "methods", "epochs": study.epochs, "seed": study.seed,
         "images": len(known.target), "test_images": int(known.test.sum()),
         "test_patients": int(patient.max() + 1), **result,
     }  # fmt: skip
@@ -261,14 +261,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--data", type=Path, help="default: $MEDSSL_TEST_DATA")
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--seeds", type=int, default=1, help="how many")
+    parser.add_argument("--seed", type=int, default=0, help="also draws the test patients")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     given = parser.parse_args(arguments)
     study = Study(
         out=given.out.resolve(),
         data=given.data or Path(os.environ.get("MEDSSL_TEST_DATA", ".")),
         epochs=given.epochs,
-        seeds=tuple(range(given.seeds)),
+        seed=given.seed,
         methods=tuple(given.methods),
     )
     study.out.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Settings of `medssl pretrain`."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -131,6 +131,7 @@ class Facts:
     side: int  # longest side of the stored images, px
     gpu: bool
     depth_share: float = 1.0  # physical depth over width of a typical volume
+    source: tuple[str, Mapping[str, Any]] | None = None  # encoder of the first weights, its options
     encoder_kind: Callable[[str], str]  # method -> any, convolutional or transformer
 
 
@@ -202,8 +203,9 @@ def _networks(settings: PretrainSettings, facts: Facts) -> _Found:
     batch = int(settings.batch_size)
     small = batch < _SMALL_BATCH and (settings.spatial_dims == 3 or not settings.smoke)
     method, reason = "vicreg", f"no negatives and no memory of past images; a batch of {batch} does"
-    if settings.encoder.startswith("vit"):
-        method, reason = "mae", f"{settings.encoder} is a transformer"
+    known = facts.source[0] if settings.encoder == "auto" and facts.source else settings.encoder
+    if known.startswith("vit"):
+        method, reason = "mae", f"{known} is a transformer"
     elif small and (settings.image_size == "auto" or settings.image_size >= 2 * _STRIDE):
         method, reason = "spark", f"its loss compares no images, and a batch of {batch} is small"
     if settings.method != "auto":
@@ -217,6 +219,12 @@ def _networks(settings: PretrainSettings, facts: Facts) -> _Found:
             f"{method} masks patches" if transformer else "small enough for a small archive",
         ),
     }
+    if facts.source is not None and settings.encoder in {"auto", facts.source[0]}:
+        as_it_is = "as the weights it starts from"
+        found["encoder"] = (facts.source[0], as_it_is)
+        if facts.source[1]:
+            found["encoder_options"] = (dict(facts.source[1]), as_it_is)
+        return found
     tiny = small and batch < _TINY_BATCH
     if settings.encoder == "auto" and tiny and not transformer:
         found["encoder_options"] = (

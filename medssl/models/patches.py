@@ -56,7 +56,7 @@ def n_visible(n_patches: int, mask_ratio: float) -> int:
         raise UsageError(
             "a view is one patch: hidden, nothing is left to see",
             where="image_size",
-            fix="choose a larger view, or an encoder with smaller patches",
+            fix="choose a view of two patches or more (64 px for a ResNet), or smaller patches",
         )
     return min(n_patches - 1, max(1, round((1 - mask_ratio) * n_patches)))
 

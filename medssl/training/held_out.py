@@ -42,20 +42,20 @@ def read(settings: PretrainSettings) -> tuple[Parts, int]:
 
     Raises:
         ArtifactError: Archive or selection are missing or do not fit.
+        DataError: Volumes are asked for and there are none.
     """
-    parts = split(archive.read_images(settings.archive), float(settings.validation), settings.seed)
-    kept = parts.train
+    images = archive.read_images(settings.archive)
+    of, kept = "image_id", images
     if settings.selection is not None:
         run_folder.require_finished(settings.selection, "reduce")
         selection.require_archive(settings.selection, archive.read_info(settings.archive).hash)
         ids = selection.read_kept(settings.selection)["image_id"].combine_chunks()
-        kept = kept.filter(pc.is_in(kept["image_id"], ids))
-    train, n_whole = kept, parts.train.num_rows
+        kept = images.filter(pc.is_in(images["image_id"], ids))
     if settings.spatial_dims == 3:
-        parts = Parts(train=volumes.table(parts.train), validation=volumes.table(parts.validation))
-        series = kept["series_key"].combine_chunks()
-        train = parts.train.filter(pc.is_in(parts.train["series_key"], series))
-        n_whole = parts.train.num_rows
+        of, images = "series_key", volumes.table(images)
+    parts = split(images, float(settings.validation), settings.seed)
+    train = parts.train.filter(pc.is_in(parts.train[of], kept[of].combine_chunks()))
+    n_whole = parts.train.num_rows
     if settings.smoke:
         most = SMOKE_BATCH * SMOKE_STEPS
         n_whole, count = min(n_whole, most), min(train.num_rows, most)

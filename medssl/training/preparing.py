@@ -38,6 +38,7 @@ class Prepared:
 def facts(settings: PretrainSettings, parts: Parts, n_whole: int, *, gpu: bool) -> Facts:
     """Return what the `auto` settings depend on."""
     store = open_store(settings.archive, parts.train, settings.spatial_dims)
+    first = None if settings.init_from == "none" else encoders.open_source(settings.init_from).info
     return Facts(
         n_images=parts.train.num_rows,
         n_whole=n_whole,
@@ -45,6 +46,7 @@ def facts(settings: PretrainSettings, parts: Parts, n_whole: int, *, gpu: bool) 
         side=store.side,
         gpu=gpu,
         depth_share=getattr(store, "depth_share", 1.0),
+        source=None if first is None else (first.encoder, first.options),
         encoder_kind=lambda name: str(plugins.load(methods, name).ENCODER),
     )
 

@@ -84,7 +84,7 @@ def notes(settings: PretrainSettings, shown: TrainingBatches) -> tuple[str, ...]
     """Return what the sampling leaves out, and how many images have a partner."""
     said = []
     n, sampler = len(shown.store), shown.sampler
-    if settings.one_per != "image":
+    if isinstance(sampler, OnePerGroup):
         seen = sampler.steps_per_epoch * sampler.batch_size
         said.append(
             f"one_per {settings.one_per}: {sampler.steps_per_epoch} steps an epoch show "
@@ -105,7 +105,7 @@ def _sampler(
 ) -> Sampler:
     seed = seeding.derive(settings.seed, "batches")
     size = min(int(settings.batch_size), len(store))
-    if settings.one_per == "image":
+    if settings.one_per == "image" or settings.smoke:  # a few images hold too few groups
         return Shuffled(len(store), size, seed)
     if settings.one_per == "cluster":
         groups = _look_alikes(runtime, settings, store, size, encoder)
