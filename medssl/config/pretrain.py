@@ -26,6 +26,7 @@ _SMALL_BATCH = 32  # images: below, methods that compare them have too few to co
 _TINY_BATCH = 16  # below, statistics of a batch are poor
 _FEW_PATIENTS = 8  # below, most negatives of a batch would be left out
 _SMALL_VIEW = 96  # px: below, patches of 16 px would be few
+_PATCH = 16  # px: views of a transformer are a multiple of it
 _STRIDE = 32  # px: views of methods that mask cells or patches are a multiple of it
 _MASKING = ("spark", "mae")
 _BASE_RATES = {  # at batch 256, and whether it grows with the root of the batch or with the batch
@@ -131,6 +132,8 @@ class Facts:
     side: int  # longest side of the stored images, px
     gpu: bool
     depth_share: float = 1.0  # physical depth over width of a typical volume
+    n_groups: int | None = None  # series or patients, where a batch has at most one of each
+    n_processes: int = 1  # that share a batch
     source: tuple[str, Mapping[str, Any]] | None = None  # encoder of the first weights, its options
     encoder_kind: Callable[[str], str]  # method -> any, convolutional or transformer
 
@@ -162,6 +165,8 @@ _Found = dict[str, tuple[Any, str]]  # setting -> its value, and why
 
 
 def _is_auto(settings: PretrainSettings, name: str) -> bool:
+    if name == "depth":  # None is what a run in 2D was told
+        return settings.depth in {"auto", None}
     if name == "encoder_options":  # those of an encoder that was not chosen either
         return settings.encoder_options == {}
     return bool(getattr(settings, name) == "auto")
@@ -178,7 +183,8 @@ def _lengths(settings: PretrainSettings, facts: Facts) -> _Found:
     where = "on a GPU" if facts.gpu else "on a CPU"
     n = facts.n_whole if settings.budget_mode == "updates" else facts.n_images
     most = (16 if facts.gpu else 8) if settings.spatial_dims == 3 else (256 if facts.gpu else 64)
-    batch = min(most, max(2, n // 4))
+    batch = min(most, max(2, n // 4), max(2, facts.n_groups or n))
+    batch = max(facts.n_processes, batch - batch % facts.n_processes)
     if settings.batch_size != "auto":
         batch = min(settings.batch_size, n)
     budget = 20_000 if facts.gpu else 1_000
@@ -238,14 +244,17 @@ def _sizes(settings: PretrainSettings, facts: Facts) -> _Found:
     """Return the shape of a view."""
     where = "on a GPU" if facts.gpu else "on a CPU"
     masks = settings.method in _MASKING
+    patches = settings.encoder.startswith("vit")
     most = (96 if facts.gpu else 64) if settings.spatial_dims == 3 else (224 if facts.gpu else 64)
     side = min(facts.side, most)
     if masks:
         side = max(2 * _STRIDE, round(side / _STRIDE) * _STRIDE)  # one cell is all or nothing
+    elif patches:
+        side = max(2 * _PATCH, round(side / _PATCH) * _PATCH)
     if settings.image_size != "auto":
         side = settings.image_size
     found: _Found = {"image_size": (side, f"{where}, images stored at {facts.side} px")}
-    if settings.encoder.startswith("vit") and settings.init_from == "none" and side <= _SMALL_VIEW:
+    if patches and settings.init_from == "none" and side <= _SMALL_VIEW:
         found["encoder_options"] = ({"patch_size": 8}, f"views of {side} px")
     if settings.spatial_dims == 3:
         step = _STRIDE if masks else _STRIDE // 2

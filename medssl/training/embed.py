@@ -1,5 +1,6 @@
 """Features of an encoder for the images of a store."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,7 @@ from medssl.data.batches import plain_batches
 from medssl.data.opening import Store
 
 BATCH = 128  # images embedded at a time
+_MOST_PIXELS = BATCH * 224**2  # fewer of those that are larger, as volumes are
 
 
 def features(
@@ -39,6 +41,7 @@ def features(
     """
     with unchanged(encoder), torch.inference_mode():
         encoder.eval()
+        at_a_time = max(1, min(BATCH, _MOST_PIXELS // math.prod(shape)))
         parts = [
             encoder(images).float().cpu().numpy()
             for images in plain_batches(
@@ -46,7 +49,7 @@ def features(
                 device=device,
                 intensity=intensity,
                 shape=shape,
-                batch_size=BATCH,
+                batch_size=at_a_time,
             )
         ]
     return np.concatenate(parts)

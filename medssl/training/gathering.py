@@ -18,7 +18,7 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> Tensor:
         del ctx
         (gradient,) = gradients
-        gradient = gradient.contiguous()
+        gradient = gradient.clone(memory_format=torch.contiguous_format)  # it may be another's too
         distributed.all_reduce(gradient)
         own = gradient.chunk(distributed.get_world_size())
         return own[distributed.get_rank()]

@@ -33,6 +33,7 @@ from medssl.training.step import Step
 MOST_IMAGES = 512
 _MOST_IN_SMOKE = 16
 _PAIR = 2  # views that alignment needs
+_OTHERS = 2**40  # numbers of held-out patients lie beyond those a queue remembers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,8 @@ class Monitors:
         parts: Parts,
         shows: Views,
     ) -> None:
-        self.stops = watch.stops
+        # what is compared with no other view is not its own target: it cannot collapse
+        self.stops = watch.stops and shows.full > 1
         self._runtime, self._settings, self._watch = runtime, settings, watch
         wanted = {*watch.images}.union(*((*p.bank, *p.query) for p in watch.probes))
         images = pa.concat_tables([parts.train, parts.validation])
@@ -173,7 +175,7 @@ class Monitors:
             n_views=max(_PAIR, shows.full),
             n_local_views=shows.local,
             seed=seed,
-            patients=numbered(wanted["patient_key"])
+            patients=numbered(wanted["patient_key"]) + _OTHERS
             if settings.negatives == "other_patients"
             else None,
         )

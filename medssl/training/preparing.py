@@ -14,7 +14,7 @@ from medssl.data.batches import local_shape
 from medssl.data.opening import open_store
 from medssl.foundation import plugins, seeding
 from medssl.foundation.errors import UsageError
-from medssl.training import embed, encoders, held_out, monitors, showing, ssl
+from medssl.training import embed, encoders, held_out, jobs, monitors, showing, ssl
 from medssl.training import runtime as runtimes
 from medssl.training.held_out import Parts
 from medssl.training.runtime import Runtime
@@ -38,6 +38,7 @@ class Prepared:
 def facts(settings: PretrainSettings, parts: Parts, n_whole: int, *, gpu: bool) -> Facts:
     """Return what the `auto` settings depend on."""
     store = open_store(settings.archive, parts.train, settings.spatial_dims)
+    job = jobs.find("auto")
     first = None if settings.init_from == "none" else encoders.open_source(settings.init_from).info
     return Facts(
         n_images=parts.train.num_rows,
@@ -46,6 +47,8 @@ def facts(settings: PretrainSettings, parts: Parts, n_whole: int, *, gpu: bool) 
         side=store.side,
         gpu=gpu,
         depth_share=getattr(store, "depth_share", 1.0),
+        n_groups=_n_groups(settings, parts),
+        n_processes=1 if job is None else job.size,
         source=None if first is None else (first.encoder, first.options),
         encoder_kind=lambda name: str(plugins.load(methods, name).ENCODER),
     )
@@ -101,6 +104,11 @@ def make_encoder(
     )
     torch.manual_seed(seeding.derive(settings.seed, "encoder"))
     encoder = make()
+    notes = make.notes
+    if source is not None and source.info is not None:
+        before = dict(source.info.options)
+        if settings.encoder == source.info.encoder and settings.encoder_options != before:
+            notes += (f"the starting weights were trained with encoder_options {before}",)
     kind = plugins.load(methods, settings.method).ENCODER
     if kind in _ABILITY and not hasattr(encoder, _ABILITY[kind]):
         raise UsageError(
@@ -108,7 +116,7 @@ def make_encoder(
             where="encoder",
             fix=f"choose --encoder {_FITTING[kind]}, or another --method",
         )
-    return encoder, source, make.notes
+    return encoder, source, notes
 
 
 def prepare(
@@ -125,7 +133,6 @@ def prepare(
     Raises:
         MedSSLError: The settings do not fit each other, the archive or the weights.
     """
-    _require_even(runtime, int(settings.batch_size))
     encoder, source, notes = make_encoder(settings)
     method = _method(settings, encoder)
     views = showing.wanted(method)
@@ -134,6 +141,7 @@ def prepare(
     parts, _ = held_out.read(settings)
     guide = encoder.to(runtime.device) if source is not None else None
     shown = showing.batches(runtime, settings, parts.train, views, guide)
+    _require_even(runtime, shown.batch_size, settings.pieces)
     watch = monitors.choose(settings, parts)
     if compiled:
         runtimes.compile_module(encoder, gpu=runtime.device.type == "cuda")
@@ -168,11 +176,30 @@ def _require_fitting_views(
         method.embed([torch.zeros(2, channels, *shape) for shape in shapes])  # type: ignore[operator]
 
 
-def _require_even(runtime: Runtime, batch_size: int) -> None:
+def _n_groups(settings: PretrainSettings, parts: Parts) -> int | None:
+    """Return how many groups there are of which a batch may hold one image each."""
+    if settings.one_per not in {"series", "patient"}:
+        return None
+    return len(set(parts.train[f"{settings.one_per}_key"].to_pylist()))
+
+
+def _require_even(runtime: Runtime, batch_size: int, pieces: int) -> None:
+    """Check that the images of a step can be shared by processes and cut into pieces.
+
+    Raises:
+        UsageError: They cannot.
+    """
     if batch_size % runtime.world_size:
         fitting = max(1, batch_size // runtime.world_size) * runtime.world_size
         raise UsageError(
             f"a step of {batch_size} images cannot be shared by {runtime.world_size} processes",
             where="batch_size",
             fix=f"choose a multiple, such as {fitting}",
+        )
+    own = batch_size // runtime.world_size
+    if own < 2 * pieces and pieces > 1:
+        raise UsageError(
+            f"{pieces} pieces of {own} images: each needs two or more",
+            where="pieces",
+            fix=f"use at most {max(1, own // 2)}",
         )

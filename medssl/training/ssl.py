@@ -119,9 +119,9 @@ class _Course:
         self._runtime.barrier()  # before what was logged is cut
         if self._runtime.is_main:
             log.forget_after(state.step)
-        self._measured = _logged(log, "feature_std")
+        self._measured = self._runtime.broadcast(_logged(log, "feature_std"))
         self._losses = next(reversed(_logged(log, "total")), {})
-        if not self._runtime.broadcast(self._measured):
+        if not self._measured:
             self._measure()
         self._shown = _Watched(
             self._reporter.track(

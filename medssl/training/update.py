@@ -42,6 +42,7 @@ class StepUpdate:
     ) -> None:
         self._runtime, self._state, self._step = runtime, state, step
         self._n_steps, self._reporter = n_steps, reporter
+        self._kept = [buffer.clone() for buffer in step.buffers()]
 
     def __call__(self, shown: Shown) -> dict[str, Tensor]:
         """Add the gradients of a step and return its losses.
@@ -51,6 +52,7 @@ class StepUpdate:
         """
         state = self._state
         cast(Method, self._step.method).before_step(state.step / self._n_steps)
+        self._remember()
         while True:
             try:
                 return self._whole(shown) if state.pieces == 1 else self._in_pieces(shown)
@@ -58,6 +60,7 @@ class StepUpdate:
                 if not runtimes.is_out_of_memory(error):
                     raise
             self._make_smaller(len(shown.patients))  # the failed step is let go of by now
+            self._recall()
 
     def _whole(self, shown: Shown) -> dict[str, Tensor]:
         self._seed(0)
@@ -74,8 +77,9 @@ class StepUpdate:
                 parts.append(self._step.embed(piece.views))
         rows = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         moved = [name for name, value in rows.items() if value.is_floating_point()]
-        for name in moved:
-            rows[name].requires_grad_()
+        for name in moved:  # gradients of single rows are too small for half precision
+            wide = rows[name] if rows[name].dtype == torch.float64 else rows[name].float()
+            rows[name] = wide.requires_grad_()
         with self._runtime.autocast():
             losses = self._step.compare(rows, shown.patients)
         inputs = [rows[name] for name in moved]
@@ -95,6 +99,18 @@ class StepUpdate:
                 partial = self._state.module(piece.views, piece.patients, own)
                 self._runtime.backward(partial["total"])
         return {name: loss.detach() for name, loss in losses.items()}
+
+    def _remember(self) -> None:
+        """Keep running statistics and queues as they are before a step, which may not fit."""
+        with torch.no_grad():
+            for kept, buffer in zip(self._kept, self._step.buffers(), strict=True):
+                kept.copy_(buffer)
+
+    def _recall(self) -> None:
+        """Undo what a step that did not fit has done to them."""
+        with torch.no_grad():
+            for kept, buffer in zip(self._kept, self._step.buffers(), strict=True):
+                buffer.copy_(kept)
 
     def _seed(self, piece: int) -> None:
         """Seed what a piece draws: dropout, masks."""

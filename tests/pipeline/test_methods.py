@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medssl import methods
-from medssl.artifacts import archive, run_folder, schedules, weights
+from medssl.artifacts import archive, run_folder, schedules, tables, weights
 from medssl.foundation import plugins
 
 from .test_pretrain import make_archive
@@ -151,6 +151,92 @@ def test_images_can_be_put_together_in_other_ways(given, scans, run_main, tmp_pa
         (tmp_path / run / "export" / "encoder.safetensors").read_bytes() for run in "ab"
     )
     assert first != second
+
+
+@pytest.fixture(scope="session")
+def volumes(tmp_path_factory):
+    """Six patients with a series of four slices each."""
+    rng = np.random.default_rng(2)
+    pixels = rng.integers(0, 200, size=(24, 1, 32, 32)).astype(np.uint8)
+    folder = make_archive(
+        tmp_path_factory.mktemp("volumes") / "archive", pixels, [str(k % 2) for k in range(6)], 4
+    )
+    images = archive.read_images(folder)
+    rows = [
+        {**row, "series_key": f"series{k // 4}", "slice_index": k % 4}
+        for k, row in enumerate(images.to_pylist())
+    ]
+    archive.write_images(folder, tables.build(rows, archive.IMAGES))
+    info = {**vars(archive.read_info(folder)), "series": 6, "hash": archive.content_hash(folder)}
+    archive.write_info(folder, archive.ArchiveInfo(**info))
+    return folder
+
+
+SMALL_3D = ("--spatial-dims", 3, "--image-size", 32, "--set", "depth=16", "--batch-size", 2,
+            "--epochs", 1, "--device", "cpu")  # fmt: skip
+
+
+@pytest.mark.parametrize("share", [0, 0.3])
+def test_volumes_are_trained_on_with_and_without_held_out_patients(
+    share, volumes, run_main, tmp_path
+):
+    given = ("pretrain", volumes, *SMALL_3D, *words("simclr"), "--validation", share)
+    code, _, err = run_main(*given, "-o", tmp_path / "run")
+    assert code == 0, err
+    info = weights.read_info(tmp_path / "run" / "export")
+    assert (info.n_images, info.shape) == (6 if not share else 4, (16, 32, 32))
+    again = ("pretrain", "-c", tmp_path / "run" / "config.yaml", "--device", "cpu")
+    assert run_main(*again, "-o", tmp_path / "again")[0] == 0
+
+
+def test_a_depth_of_none_is_chosen_in_3d(volumes, run_main, tmp_path):
+    given = ("pretrain", volumes, *SMALL_3D, *words("simclr"), "--set", "depth=null")
+    code, out, err = run_main(*given, "-o", tmp_path / "run", "--dry-run", "--json")
+    assert code == 0, err
+    assert json.loads(out)["settings"]["depth"] == 16
+
+
+def test_images_without_slices_are_no_volumes(scans, run_main, tmp_path):
+    code, _, err = run_main("pretrain", scans, *SMALL_3D, "-o", tmp_path / "run")
+    assert code == 3
+    assert "no series has 2 slices or more" in err
+
+
+def test_a_run_goes_on_with_the_encoder_it_starts_from(scans, run_main, tmp_path):
+    options = ("--encoder", "resnet34", "--set", "encoder_options.norm=group")
+    given = ("pretrain", scans, *SMALL, *words("vicreg"), "--epochs", 1)
+    assert run_main(*given, *options, "-o", tmp_path / "first")[0] == 0
+    code, out, err = run_main(
+        *given, "--init-from", tmp_path / "first", "-o", tmp_path / "x", "--dry-run", "--json"
+    )
+    assert code == 0, err
+    settings = json.loads(out)["settings"]
+    assert (settings["encoder"], settings["encoder_options"]) == ("resnet34", {"norm": "group"})
+    assert any("resnet34 (auto: as the weights" in note for note in json.loads(out)["notes"])
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (("--set", "pieces=8"), "8 pieces of 8 images: each needs two or more"),
+        (("--set", "pieces=16"), "16 pieces of 8 images: each needs two or more"),
+    ],
+)
+def test_pieces_hold_two_images_or_more(given, problem, scans, run_main, tmp_path):
+    code, _, err = run_main("pretrain", scans, *SMALL, *words("simclr"), *given, "-o", tmp_path / "r")  # fmt: skip  # noqa: E501
+    assert code == 2
+    assert problem in err
+
+
+def test_a_masked_method_is_no_collapse_however_alike_its_features_are(
+    scans, run_main, tmp_path, monkeypatch
+):
+    from medssl.training import spread
+
+    monkeypatch.setitem(spread.FLOORS, "feature_std", 10.0)
+    given = ("pretrain", scans, *SMALL, "--epochs", 1)
+    assert run_main(*given, *words("mae"), "-o", tmp_path / "mae")[0] == 0
+    assert run_main(*given, *words("vicreg"), "-o", tmp_path / "vicreg")[0] == 7
 
 
 def test_method_options_are_fitted_to_the_archive_and_said(scans, run_main, tmp_path):

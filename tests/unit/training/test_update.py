@@ -9,7 +9,7 @@ from torch import nn
 from medssl.data.batches import Shown
 from medssl.foundation.errors import ResourceError
 from medssl.foundation.reporting import Recording
-from medssl.methods import simclr
+from medssl.methods import mocov2, simclr
 from medssl.training import optim, runtime
 from medssl.training.state import TrainState
 from medssl.training.step import Step
@@ -59,7 +59,8 @@ def update_of(pieces=1, told=None, most=1000):
 
 
 def gradients(state):
-    return {name: p.grad.clone() for name, p in state.module.named_parameters()}
+    named = state.module.named_parameters()
+    return {name: p.grad.clone() for name, p in named if p.requires_grad}
 
 
 @pytest.mark.parametrize("pieces", [2, 3, 4])
@@ -125,6 +126,46 @@ def test_memory_that_runs_out_is_met_with_smaller_pieces_of_the_same_step():
         "out of memory: steps of 8 images go on in 4 pieces",
     ]
     torch.testing.assert_close(gradients(state_of_short), gradients(state), rtol=1e-5, atol=1e-7)
+
+
+def queue_update(pieces, monkeypatch=None):
+    """MoCo after two steps; with ``monkeypatch`` the second runs out of memory at its end."""
+    torch.manual_seed(0)
+    config = mocov2.Config(
+        projector_hidden=8, projector_dim=4, queue=16, split_bn=1, projector_norm="layer"
+    )
+    step = Step(mocov2.Method(Small(), config))
+    started = runtime.start("cpu", "32")
+    module, optimizer = started.setup(step, torch.optim.SGD(step.parameters(), lr=0.1))
+    state = TrainState(module, optimizer, optim.constant(optimizer), seed=0, pieces=pieces)
+    module.train()
+    update = StepUpdate(started, state, step, 10, Recording())
+    update(shown())
+    optimizer.zero_grad()
+    state.step = 1
+    if monkeypatch is not None:
+        real, calls = type(started).backward, []
+
+        def once_too_much(self, loss):
+            calls.append(loss)
+            if len(calls) == 1:
+                raise RuntimeError(CPU_FULL)
+            real(self, loss)
+
+        monkeypatch.setattr(type(started), "backward", once_too_much)
+    other = shown()
+    patients = other.patients + 100
+    return update(Shown(views=other.views[::-1], patients=patients, target=None)), step, state
+
+
+def test_a_step_that_runs_out_at_its_end_is_not_remembered_twice(monkeypatch):
+    losses, step, state = queue_update(1, monkeypatch)
+    monkeypatch.undo()
+    expected, whole, state_of_whole = queue_update(2)
+    assert state.pieces == 2
+    torch.testing.assert_close(losses, expected)
+    torch.testing.assert_close(gradients(state), gradients(state_of_whole))
+    torch.testing.assert_close(dict(step.named_buffers()), dict(whole.named_buffers()))
 
 
 def test_memory_for_less_than_two_images_is_an_error():
