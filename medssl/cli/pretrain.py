@@ -94,6 +94,7 @@ def pretrain(  # noqa: PLR0913 - one parameter per option
     from medssl.stages import pretrain as stage  # torch loads here: --help stays fast
 
     folder = options.run_folder(out, "pretrain")
+    stage.require_trackers(options.several(track) or ())
     how = stage.How(
         max_seconds=options.seconds(max_time),
         compiled=compiled,

@@ -48,8 +48,14 @@ def write(
 
 def _inference(definition: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     low, high = facts["window_hu"]
-    mode = "trilinear" if len(facts["shape"]) == 3 else "bilinear"
-    resize = {"_target_": "Resize", "spatial_size": list(facts["shape"]), "mode": mode}
+    shape = list(facts["shape"])
+    mode = "trilinear" if len(shape) == 3 else "bilinear"
+    square = len(set(shape)) == 1  # then nothing is stretched: the border fills what is left
+    size = {"spatial_size": shape[0], "size_mode": "longest"} if square else {"spatial_size": shape}
+    resize = [
+        {"_target_": "Resize", **size, "mode": mode},
+        {"_target_": "SpatialPad", "spatial_size": shape, "mode": "edge"},
+    ]
     window = {
         "_target_": "ScaleIntensityRange",
         "a_min": low,
@@ -65,10 +71,10 @@ def _inference(definition: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[
         "network_def": dict(definition),
         "network": "$@network_def.to(@device).eval()",
         "load": f"$@network.load_state_dict({_LOADED})",
-        "preprocessing_ct": {"_target_": "Compose", "transforms": [window, resize]},
+        "preprocessing_ct": {"_target_": "Compose", "transforms": [window, *resize]},
         "preprocessing_other": {
             "_target_": "Compose",
-            "transforms": [{"_target_": "NormalizeIntensity"}, resize],
+            "transforms": [{"_target_": "NormalizeIntensity"}, *resize],
         },
         "inferer": {"_target_": "SimpleInferer"},
     }

@@ -85,8 +85,8 @@ def load(
         raise ArtifactError(
             f"the weights do not fit the encoder: {match.table()}",
             where=where,
-            fix="choose the encoder the weights were made with"
-            + (", or accept this with --allow-partial" if fitted else ""),
+            fix="choose the encoder the weights were made with, its options and its dimensions"
+            + (", or accept this with --allow-partial" if fitted and not match.misshaped else ""),
         )
     tensors = {own[name]: torch.from_numpy(np.array(array)) for name, array in fitted.items()}
     encoder.load_state_dict(tensors, strict=False)

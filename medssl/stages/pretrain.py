@@ -16,7 +16,7 @@ from medssl.config.pretrain import (
 )
 from medssl.foundation import files, plugins
 from medssl.foundation.cost import Cost
-from medssl.foundation.errors import DataError
+from medssl.foundation.errors import DataError, UsageError
 from medssl.foundation.reporting import Reporter, Silent, Tee
 from medssl.models.weights import to_arrays
 from medssl.reporting import rates, reconstruction, tracking, view_sheet
@@ -82,6 +82,16 @@ class PretrainPlan:
     passes: float  # over the images
 
 
+def require_trackers(names: Sequence[str]) -> None:
+    """Check that trackers are there, before anything long begins.
+
+    Raises:
+        UsageError: There is none of a name.
+        MissingExtra: One is not installed.
+    """
+    tracking.require(names)
+
+
 def plan(settings: PretrainSettings, *, device: str = "auto") -> PretrainPlan:
     """Check everything cheap and resolve every `auto`.
 
@@ -139,6 +149,9 @@ def show_views(settings: PretrainSettings, path: Path, *, device: str = "auto") 
     Raises:
         MedSSLError: As for `plan`.
     """
+    if path.exists() or not path.parent.is_dir():
+        problem = "there is something already" if path.exists() else "there is no such folder"
+        raise UsageError(problem, where=str(path), fix="name a new file, such as views.png")
     planned = plan(settings, device=device)
     few = {"batch_size": min(_SHOWN_IMAGES, planned.n_images)}
     settings = planned.settings.model_copy(update=few)
@@ -176,7 +189,7 @@ def run(
         Interrupted: Stopped by a signal or out of time.
     """
     how = how or How()
-    tracking.require(how.track)
+    require_trackers(how.track)
     planned = plan(settings, device=device)
     settings = planned.settings
     started = runtime.start(device, settings.precision, processes="auto")
@@ -222,7 +235,7 @@ def run(
         n_validation_patients=planned.n_validation_patients,
         epochs=trained.state.epoch,
         steps=trained.state.step,
-        passes=planned.passes,
+        passes=trained.state.step / ready.images.batches.steps_per_epoch,
         losses=trained.losses,
         measured=trained.measured,
         measured_before=trained.measured_before,

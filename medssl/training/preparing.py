@@ -19,6 +19,7 @@ from medssl.training import runtime as runtimes
 from medssl.training.held_out import Parts
 from medssl.training.runtime import Runtime
 
+_IN_CLUSTER = 8  # images, at least, where a batch has one of each
 _ABILITY = {"convolutional": "stages", "transformer": "tokens"}  # that a method of the kind needs
 _FITTING = {"convolutional": "resnet18", "transformer": "vit_s"}
 
@@ -178,8 +179,10 @@ def _require_fitting_views(
 
 def _n_groups(settings: PretrainSettings, parts: Parts) -> int | None:
     """Return how many groups there are of which a batch may hold one image each."""
-    if settings.one_per not in {"series", "patient"}:
+    if settings.one_per == "image":
         return None
+    if settings.one_per == "cluster":
+        return max(2, int(parts.train.num_rows) // _IN_CLUSTER)
     return len(set(parts.train[f"{settings.one_per}_key"].to_pylist()))
 
 

@@ -129,8 +129,8 @@ def _look_alikes(
         shape = (_THUMBNAIL,) * settings.spatial_dims
         parts = plain_batches(store, shape=shape, batch_size=embed.BATCH, **where)
         found = torch.cat([part.flatten(1).cpu() for part in parts]).numpy()
-    most = max(batch_size, len(store) // _LEAST_IN_CLUSTER)
-    count = min(most, _CLUSTERS_PER_IMAGE * batch_size)
+    most = max(2 * batch_size, len(store) // _LEAST_IN_CLUSTER)
+    count = min(len(store), most, _CLUSTERS_PER_IMAGE * batch_size)
     return sampling.look_alikes(found, count, seeding.derive(settings.seed, "clusters"))
 
 

@@ -102,6 +102,13 @@ def test_views_are_shown_without_a_run(scans, run_main, tmp_path):
     assert str(tmp_path / "views.png") in out
     assert (tmp_path / "views.png").read_bytes().startswith(b"\x89PNG")
     assert not (tmp_path / "run").exists()
+    for wrong, problem in (
+        ("views.png", "there is something already"),
+        ("nowhere/views.png", "there is no such folder"),
+    ):
+        code, _, err = run_main(*given, "--show-views", tmp_path / wrong)
+        assert code == 2
+        assert problem in err
 
 
 @pytest.mark.parametrize(
