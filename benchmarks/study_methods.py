@@ -159,11 +159,8 @@ def features(study: Study) -> dict[str, NDArray[np.float32]]:
         where = {"device": torch.device("cpu"), "intensity": Intensity()}
         found[UNTRAINED[name]] = embed.features(make(), store, shape=(SIDE, SIDE), **where)
     for method in study.methods:
-        table = embeddings.read(
-            study.out / "embed" / f"{method}-{study.seed}" / "embeddings.parquet"
-        )
+        table, found[method] = embeddings.read(study.out / "embed" / f"{method}-{study.seed}")
         assert table["image_id"].equals(images["image_id"])
-        found[method] = np.stack(table["feature"].to_numpy()).astype(np.float32)
     pictures = plain_batches(store, shape=(PICTURE, PICTURE), batch_size=256, **where)
     found["pixels"] = np.concatenate([part.flatten(1).numpy() for part in pictures])
     return found
@@ -195,9 +192,7 @@ def scores(known: Labelled, values: NDArray[np.float32], seed: int) -> dict[str,
 
 def judge(study: Study) -> dict[str, Any]:
     """Return the AUROC of every encoder, and its difference to the untrained one."""
-    table = embeddings.read(
-        study.out / "embed" / f"{study.methods[0]}-{study.seed}" / "embeddings.parquet"
-    )
+    table, _ = embeddings.read(study.out / "embed" / f"{study.methods[0]}-{study.seed}")
     known = labelled(study, table)
     patient = np.unique(known.patient[known.test], return_inverse=True)[1]
     counts = intervals.draw(

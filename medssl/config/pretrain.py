@@ -26,6 +26,7 @@ _SMALL_BATCH = 32  # images: below, methods that compare them have too few to co
 _TINY_BATCH = 16  # below, statistics of a batch are poor
 _FEW_PATIENTS = 8  # below, most negatives of a batch would be left out
 _SMALL_VIEW = 96  # px: below, patches of 16 px would be few
+_CUT = 0.2  # of a cell may be missing at the ends of a volume
 _PATCH = 16  # px: views of a transformer are a multiple of it
 _STRIDE = 32  # px: views of methods that mask cells or patches are a multiple of it
 _MASKING = ("spark", "mae")
@@ -231,7 +232,7 @@ def _networks(settings: PretrainSettings, facts: Facts) -> _Found:
         if facts.source[1]:
             found["encoder_options"] = (dict(facts.source[1]), as_it_is)
         return found
-    tiny = small and batch < _TINY_BATCH
+    tiny = small and batch < _TINY_BATCH and settings.init_from == "none"
     if settings.encoder == "auto" and tiny and not transformer:
         found["encoder_options"] = (
             {"norm": "group"},
@@ -258,7 +259,10 @@ def _sizes(settings: PretrainSettings, facts: Facts) -> _Found:
         found["encoder_options"] = ({"patch_size": 8}, f"views of {side} px")
     if settings.spatial_dims == 3:
         step = _STRIDE if masks else _STRIDE // 2
-        depth = min(side, max(step, round(side * facts.depth_share / step) * step))
+        whole = (
+            math.ceil(side * facts.depth_share / step - _CUT) * step
+        )  # rather padded than shrunk
+        depth = min(side, max(step, whole))
         found["depth"] = (depth, f"volumes are {facts.depth_share:.2g} as deep as wide")
     return found
 

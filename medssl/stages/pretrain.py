@@ -283,7 +283,9 @@ def _held_out(
 
 
 def _trial(settings: PretrainSettings) -> tuple[str, ...]:
-    if settings.smoke or settings.selection is None:
+    if settings.smoke:
+        return ("smoke: two steps on a few images, to try the path; no encoder to be used",)
+    if settings.selection is None:
         return ()
     if not selection.read_info(settings.selection).smoke:
         return ()
@@ -366,4 +368,6 @@ def _sheet(ready: Prepared) -> bytes:
     whole = batches.whole(numbers)
     views = [view[: len(numbers)].float().cpu().numpy() for view in shown.views]
     captions = [f"view {k + 1}" for k in range(len(views))]
+    if batches.partners is not None:  # the first view alone is of the image itself
+        captions[1:] = [f"{name}, partner" for name in captions[1:]]
     return view_sheet.draw(whole.float().cpu().numpy(), views, captions)

@@ -277,7 +277,7 @@ def test_volumes_from_the_scans_to_features(run_main, tmp_path):
     )
     assert code == 0, err
     info = weights.read_info(tmp_path / "run" / "export")
-    assert (info.spatial_dims, info.depth, info.shape) == (3, 32, (32, 64, 64))
+    assert (info.spatial_dims, info.depth, info.shape) == (3, 64, (64, 64, 64))
     assert json.loads(out)["n_images"] == 16  # volumes
     code, out, err = run_main(
         "embed", tmp_path / "archive", "--encoder", tmp_path / "run", "-o", tmp_path / "features",
