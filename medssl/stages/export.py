@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -53,7 +54,7 @@ def plan(settings: ExportSettings) -> ExportPlan:
     elif settings.format == "torchvision":
         torchvision_names.arrays(encoder)
     else:
-        _library_network(info, encoder)
+        _built_without_us(info, encoder)
     return ExportPlan(
         settings=settings,
         encoder=info.encoder,
@@ -134,15 +135,15 @@ def _write(
         "window_hu": info.intensity["window_hu"],
         "description": f"{info.encoder}, trained by {info.paper}",
     }
-    name, arguments = library.call(info.library)
-    definition = {"_target_": name, **arguments}
-    bundle.write(out / "bundle", _library_network(info, encoder), definition, facts)
+    network, definition = _built_without_us(info, encoder)
+    bundle.write(out / "bundle", network, definition, facts)
     return bundle.FILES, bundle.HOW
 
 
-def _library_network(info: EncoderInfo, encoder: nn.Module) -> nn.Module:
+def _built_without_us(info: EncoderInfo, encoder: nn.Module) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the network that the recorded call builds, with its weights, and its definition."""
     images = torch.randn(
         2, info.in_channels, *info.shape, generator=torch.Generator().manual_seed(0)
     )
     name, arguments = library.call(info.library)
-    return library.network(name, arguments, encoder, images)
+    return library.network(name, arguments, encoder, images), {"_target_": name, **arguments}
