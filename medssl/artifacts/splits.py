@@ -5,26 +5,40 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from medssl.artifacts import records
+from medssl.config import task as tasks
+from medssl.config.task import Task
 from medssl.foundation import files
 
-SCHEMA = "medssl.splits/1"
+SCHEMA = "medssl.splits/2"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """A patient-grouped cross-validation plan."""
+    """Which patients each fold tests, and which of the others its model does not learn from."""
 
-    target: str
-    classes: tuple[str, ...]
-    positive: str | None  # None for more than two classes
+    task: Task
     seed: int
     group: str  # patient, or none
+    by: str  # folds, site, hold_out, time, file
     n_folds: int
-    test_fold: tuple[Mapping[str, int], ...]  # per repeat: patient key -> fold it is tested in
+    test_fold: tuple[Mapping[str, int], ...]  # per repeat: patient key -> fold it is tested in;
+    # who is in no fold is trained on in all of them
+    inner: tuple[tuple[tuple[str, ...], ...], ...] = ()  # per repeat and fold: set apart to choose
+    unused: tuple[tuple[tuple[str, ...], ...], ...] = ()  # left out: a fraction of the cohort
+
+    @property
+    def target(self) -> str:
+        """What is predicted."""
+        return self.task.name
+
+    @property
+    def positive(self) -> str | None:
+        """The positive class of two."""
+        return self.task.positive
 
     @property
     def digest(self) -> str:
-        """Return a digest equal for equal folds, so that two runs can be compared."""
+        """Return a digest equal for equal test folds, so that two runs can be compared."""
         rows = [f"{r}/{key}/{fold}" for r, plan in enumerate(self.test_fold)
                 for key, fold in sorted(plan.items())]  # fmt: skip
         return files.sha256_text("\n".join(rows))[:16]
@@ -36,9 +50,13 @@ def write(path: Path, splits: Splits) -> None:
 
 
 def read(path: Path) -> Splits:
-    """Return the plan.
+    """Return the plan; one of version 1 is read as what it would be today.
 
     Raises:
         ArtifactError: The file is missing or of another schema.
     """
-    return records.read_as(Splits, path, SCHEMA)
+    record = records.read(path, SCHEMA)
+    if "task" not in record:
+        record["task"] = tasks.of_one_target(record)
+        record["by"] = "folds"
+    return records.fill(Splits, record | {"task": tasks.from_record(record["task"])}, path)

@@ -80,11 +80,11 @@ def finetune(  # noqa: PLR0913 - one parameter per option
             console.phases(planned.phases)
         return
     result = stage.run(settings, folder, console.RichReporter(), device=device, resume=resume)
-    per_fold = "  ".join(f"{value:.3f}" for value in result.auroc_folds)
+    per_fold = "  ".join(f"{value:.3f}" for value in result.of_folds)
     rows = [
         ("trained", f"{result.n_folds} models, {result.schedule}, from {result.init}"),
         ("cohort", f"{result.n_images} images of {result.n_patients} patients"),
-        ("AUROC", f"{per_fold} (folds, per image)"),
+        (result.measure, f"{per_fold} (folds, per image)"),
         ("run", result.folder),
     ]
     following = shlex.join(["medssl", "evaluate", str(folder)])

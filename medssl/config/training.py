@@ -48,6 +48,13 @@ class CutMix(Settings):
     alpha: float = Field(default=1.0, gt=0)  # share kept ~ Beta(alpha, alpha)
 
 
+class MixUp(Settings):
+    """Blend each image with another of the batch, and their labels alike (arXiv:1710.09412)."""
+
+    probability: float = Field(default=0.0, ge=0, le=1)  # of a batch to be mixed
+    alpha: float = Field(default=0.2, gt=0)  # share kept ~ Beta(alpha, alpha)
+
+
 class Intensity(Settings):
     """How stored pixels become the encoder's input."""
 

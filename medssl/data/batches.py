@@ -49,7 +49,7 @@ class Shown:
 
     views: list[Tensor]  # (B, C, *spatial) each, the local ones last
     patients: Tensor  # (B,) int64; equal numbers, one patient
-    target: Tensor | None  # (B,)
+    target: Tensor | None  # (B, ...)
 
 
 class TrainingBatches:
@@ -65,10 +65,11 @@ class TrainingBatches:
         seed: With the step it decides the views.
         n_views: Views of each image.
         n_local_views: And smaller ones.
-        target: Shape (N,), int64; None for pretraining.
+        target: One row per image, shape (N, ...); None for pretraining.
         patients: Shape (N,), int64; None: every image is of another one.
         partners: What the views after the first show; None: the same image.
         part: Which rows of a step are made here.
+        plain: Show the images as they are.
     """
 
     def __init__(  # noqa: PLR0913 - one value per thing it depends on
@@ -83,10 +84,11 @@ class TrainingBatches:
         seed: int,
         n_views: int = 1,
         n_local_views: int = 0,
-        target: NDArray[np.int64] | None = None,
+        target: NDArray[np.generic] | None = None,
         patients: NDArray[np.int64] | None = None,
         partners: Partners | None = None,
         part: Part | None = None,
+        plain: bool = False,
     ) -> None:
         self.store, self.sampler, self.device, self.seed = store, sampler, device, seed
         self._target = None if target is None else torch.from_numpy(target)
@@ -96,7 +98,7 @@ class TrainingBatches:
         self._shape, self._smallest_crop = shape, _smallest_crop(views, n_local_views)
         self._window = intensity
         self._intensity = recipes.ToIntensity(intensity, headroom=views.contrast)
-        full = recipes.random_view(views, shape)
+        full = Compose([recipes.WholeImage(shape)]) if plain else recipes.random_view(views, shape)
         self._views: list[Compose] = [full] * n_views
         if n_local_views:
             small = local_shape(shape, views.local_size)

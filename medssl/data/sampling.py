@@ -59,20 +59,18 @@ class Shuffled:
         return _cut(self, seeding.rng(self._seed, "order", epoch).permutation(self._n))
 
 
-class Balanced:
-    """Drawn with replacement, every class as often; an epoch is as long as one of `Shuffled`.
+class Weighted:
+    """Drawn with replacement, some images more often; an epoch is as long as one of `Shuffled`.
 
     Args:
-        target: Class of each image, shape (N,).
+        weight: How often each image is drawn, shape (N,), in any unit.
         batch_size: Images per step.
         seed: With the epoch it decides the draw.
     """
 
-    def __init__(self, target: NDArray[np.int64], batch_size: int, seed: int) -> None:
-        self.batch_size = min(batch_size, len(target))
-        self.steps_per_epoch = len(target) // self.batch_size
-        classes, counts = np.unique(target, return_counts=True)
-        weight = (1 / counts / len(classes))[np.searchsorted(classes, target)]
+    def __init__(self, weight: NDArray[np.float64], batch_size: int, seed: int) -> None:
+        self.batch_size = min(batch_size, len(weight))
+        self.steps_per_epoch = len(weight) // self.batch_size
         self._weight, self._seed = weight / weight.sum(), seed
 
     def epoch(self, epoch: int) -> NDArray[np.int64]:

@@ -63,7 +63,8 @@ def circumstances(origin: Origin) -> Circumstances:
         synthetic=origin.models.synthetic,
         trial=trial,
         pretrained=bool(origin.models.init),
-        balanced=origin.settings.get("sampling") == "balanced",
+        balanced=origin.settings.get("sampling") in {"balanced", "sqrt"}
+        and not origin.settings.get("prior_correction", False),
         overlap=origin.models.init.get("overlap_patients"),
     )
 

@@ -8,6 +8,8 @@ class ScheduleModule(Protocol):
     """The file `freezing/<name>.py`: which layer groups train in which epoch, and how fast."""
 
     Config: type[Any]  # a frozen dataclass of options
+    # PROBE_SHARE: float, optional: epochs of a linear probe before the schedule begins, as a share
+    # of its epochs, unless the user says how many.
 
     def trainable_groups(
         self,
@@ -17,6 +19,8 @@ class ScheduleModule(Protocol):
         config: Any,  # noqa: ANN401
     ) -> list[str]:
         """Return the names of the groups that train in ``epoch``.
+
+        ``group.norms`` stands for the scales and shifts of the norms of a group alone.
 
         Args:
             epoch: From 0.

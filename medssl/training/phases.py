@@ -13,7 +13,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LRScheduler
 
 from medssl.config.finetune import FinetuneSettings
-from medssl.config.training import CutMix
+from medssl.config.training import CutMix, MixUp
 from medssl.models.site_model import HEAD
 from medssl.training import optim
 
@@ -29,7 +29,9 @@ class Phase:
     lr_schedule: str
     warmup: float = 0.0
     decay_all: bool = False
+    cycle: str = "run"
     cutmix: CutMix = field(default_factory=CutMix)
+    mixup: MixUp = field(default_factory=MixUp)
 
     @property
     def epochs(self) -> int:
@@ -66,19 +68,29 @@ def plan(
         lr_schedule=rates.lr_schedule,
         warmup=rates.warmup,
         decay_all=rates.decay_all,
+        cycle=rates.cycle,
         cutmix=settings.cutmix,
+        mixup=settings.mixup,
     )
-    if not settings.probe_epochs:
+    n_probe = probe_epochs(settings, schedule)
+    if not n_probe:
         return (scheduled,)
     first = Phase(
         name="probe",
-        released=((HEAD,),) * settings.probe_epochs,
+        released=((HEAD,),) * n_probe,
         max_lr=dict.fromkeys(groups, 0.0) | {HEAD: probe.lr},
         weight_decay=dict.fromkeys(groups, probe.weight_decay),
         lr_schedule="constant",
         decay_all=rates.decay_all,
     )
     return first, scheduled
+
+
+def probe_epochs(settings: FinetuneSettings, schedule: ModuleType) -> int:
+    """Return how long the head trains alone before the schedule begins."""
+    if settings.probe_epochs != "auto":
+        return settings.probe_epochs
+    return round(getattr(schedule, "PROBE_SHARE", 0.0) * int(settings.epochs))
 
 
 def optimizer(phase: Phase, groups: Mapping[str, Sequence[nn.Module]]) -> AdamW:
@@ -94,8 +106,9 @@ def optimizer(phase: Phase, groups: Mapping[str, Sequence[nn.Module]]) -> AdamW:
     )
 
 
-def scheduler(phase: Phase, stepped: torch.optim.Optimizer, steps: int) -> LRScheduler:
-    """Return what moves the learning rates of ``stepped`` over ``steps`` optimiser steps."""
+def scheduler(phase: Phase, stepped: torch.optim.Optimizer, steps_per_epoch: int) -> LRScheduler:
+    """Return what moves the learning rates of ``stepped`` over a phase."""
+    steps = phase.epochs * steps_per_epoch
     if phase.lr_schedule == "constant":
         return optim.constant(stepped)
     if phase.lr_schedule == "one_cycle":
@@ -156,7 +169,7 @@ def never_trained(planned: Sequence[Phase]) -> list[str]:
 def _rows(phase: Phase, names: Sequence[str], steps_per_epoch: int) -> Iterator[list[float]]:
     stand_ins = {name: [nn.Linear(1, 1, bias=False)] for name in names}
     stepped = optimizer(phase, stand_ins)
-    moved = scheduler(phase, stepped, phase.epochs * steps_per_epoch)
+    moved = scheduler(phase, stepped, steps_per_epoch)
     for released in phase.released:
         for _ in range(steps_per_epoch):
             rates = dict(zip(names, map(float, moved.get_last_lr()), strict=True))

@@ -1,0 +1,33 @@
+"""`folds/k/fold.json`: what belongs to the model of one fold besides its weights."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from medssl.artifacts import records
+
+SCHEMA = "medssl.fold/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldModel:
+    """How the scores of a model become those of the cohort."""
+
+    repeat: int
+    fold: int
+    epochs: int  # after which the weights were taken
+    prior: tuple[tuple[float, ...], ...]  # per target: shares of the classes it was trained on
+    drawn: tuple[tuple[float, ...], ...]  # and as it learned them; equal where nothing is corrected
+
+
+def write(folder: Path, model: FoldModel) -> None:
+    """Write `fold.json`."""
+    records.write(folder / "fold.json", SCHEMA, asdict(model))
+
+
+def read(folder: Path) -> FoldModel:
+    """Return `fold.json`.
+
+    Raises:
+        ArtifactError: The file is missing or of another schema.
+    """
+    return records.read_as(FoldModel, folder / "fold.json", SCHEMA)
