@@ -1,7 +1,9 @@
 """`folds/k/fold.json`: what belongs to the model of one fold besides its weights."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from medssl.artifacts import records
 
@@ -17,6 +19,7 @@ class FoldModel:
     epochs: int  # after which the weights were taken
     prior: tuple[tuple[float, ...], ...]  # per target: shares of the classes it was trained on
     drawn: tuple[tuple[float, ...], ...]  # and as it learned them; equal where nothing is corrected
+    calibrator: Mapping[str, Any] | None = None  # `evaluation.calibrators.Calibrator`; None: none
 
 
 def write(folder: Path, model: FoldModel) -> None:

@@ -36,6 +36,8 @@ class FinetuneInfo:
     merged: Mapping[str, int] = field(default_factory=dict)  # ids that a list of aliases says are
     # one patient with another, and the patients they came to; empty: no list was given
     notes: tuple[str, ...] = ()
+    key_id: str = ""  # key the pseudonyms of the cohort were made with; empty: not recorded
+    stored_size: int | None = None  # longest side of the archive's images, px; None: native
 
 
 def write(folder: Path, info: FinetuneInfo) -> None:

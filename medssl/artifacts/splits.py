@@ -1,8 +1,9 @@
 """`splits.json`: which patient is tested in which fold, written before any training."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from medssl.artifacts import records
 from medssl.config import task as tasks
@@ -10,6 +11,7 @@ from medssl.config.task import Task
 from medssl.foundation import files
 
 SCHEMA = "medssl.splits/2"
+Groups = tuple[tuple[tuple[str, ...], ...], ...]  # per repeat and fold: patient keys, sorted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +25,11 @@ class Splits:
     n_folds: int
     test_fold: tuple[Mapping[str, int], ...]  # per repeat: patient key -> fold it is tested in;
     # who is in no fold is trained on in all of them
-    inner: tuple[tuple[tuple[str, ...], ...], ...] = ()  # per repeat and fold: set apart to choose
-    unused: tuple[tuple[tuple[str, ...], ...], ...] = ()  # left out: a fraction of the cohort
+    names: tuple[str, ...] = ()  # of the folds, where they have one: the site that is tested
+    balanced_test: bool = False  # folds have as many positive patients as others, unlike the cohort
+    inner: Groups = ()  # set apart to choose
+    unused: Groups = ()  # left out: a fraction of the cohort
+    barred: Groups = ()  # left out: seen at the site that is tested, and tested with another
 
     @property
     def target(self) -> str:
@@ -56,7 +61,13 @@ def read(path: Path) -> Splits:
         ArtifactError: The file is missing or of another schema.
     """
     record = records.read(path, SCHEMA)
-    if "task" not in record:
-        record["task"] = tasks.of_one_target(record)
+    if "task" not in record and "target" in record:
+        record["task"] = asdict(tasks.from_record(tasks.of_one_target(record)))
         record["by"] = "folds"
-    return records.fill(Splits, record | {"task": tasks.from_record(record["task"])}, path)
+    found = records.fill(Splits, record, path)
+    groups = {name: _tuples(getattr(found, name)) for name in ("inner", "unused", "barred")}
+    return replace(found, task=tasks.from_record(record["task"]), **groups)
+
+
+def _tuples(value: Any) -> Any:  # noqa: ANN401 - nested lists of keys
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medssl import freezing
+from medssl import freezing, losses
 from medssl.cli import console, options
 from medssl.models import encoders
 
@@ -17,12 +17,47 @@ def finetune(  # noqa: PLR0913 - one parameter per option
         str | None, typer.Option(help="Pretrain run, weight file, or none for random weights.")
     ] = None,
     out: options.RunOut = None,
-    target: Annotated[str | None, typer.Option(help="Label column; default: the only one.")] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="Label column; default: the only one. Repeat it for several at once."),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="binary, multi_class, multi_label, ordinal or regression; default: by the labels."
+        ),
+    ] = None,
     positive: Annotated[str | None, typer.Option(help="Positive class of two.")] = None,
     schedule: Annotated[str | None, typer.Option(help=options.choices(freezing))] = None,
     encoder: Annotated[str | None, typer.Option(help=options.choices(encoders))] = None,
+    spatial_dims: Annotated[
+        int | None, typer.Option(min=2, max=3, help="2: images, 3: whole series as volumes.")
+    ] = None,
+    pooling: Annotated[
+        str | None,
+        typer.Option(help="mean, max or attention: judge a series by slices read as images."),
+    ] = None,
+    slices: Annotated[
+        int | None, typer.Option(min=2, help="Slices of a series that are pooled.")
+    ] = None,
+    depth: Annotated[int | None, typer.Option(min=1, help="Slices of a 3D input.")] = None,
     folds: Annotated[int | None, typer.Option(min=2, help="Folds of patients.")] = None,
     repeats: Annotated[int | None, typer.Option(min=1, help="How often to split anew.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Who is tested: folds, site (each once), hold_out, time or file."),
+    ] = None,
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option(help="Site that is tested and never trained on; may be repeated."),
+    ] = None,
+    inner: Annotated[
+        str | None,
+        typer.Option(help="Share of the training patients set apart to choose on, or auto."),
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Epochs without a lower inner loss, then stop.")
+    ] = None,
     group: Annotated[
         str | None, typer.Option(help="patient, or none: every image is its own patient.")
     ] = None,
@@ -40,6 +75,16 @@ def finetune(  # noqa: PLR0913 - one parameter per option
     cutmix: Annotated[
         float | None, typer.Option(min=0, max=1, help="Share of batches mixed by CutMix.")
     ] = None,
+    mixup: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of batches mixed by MixUp.")
+    ] = None,
+    loss: Annotated[str | None, typer.Option(help=options.choices(losses))] = None,
+    sampling: Annotated[
+        str | None, typer.Option(help="How classes are drawn: natural, balanced or sqrt.")
+    ] = None,
+    loss_weights: Annotated[
+        str | None, typer.Option(help="Of the classes in the loss: none, balanced or sqrt.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, help="Images per step.")] = None,
     image_size: Annotated[int | None, typer.Option(min=16, help="Side of the input, px.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, 32, bf16 or 16.")] = None,
@@ -47,7 +92,18 @@ def finetune(  # noqa: PLR0913 - one parameter per option
         bool | None, typer.Option("--allow-partial", help="Accept weights that do not fill it.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Decides everything that is drawn.")] = None,
+    baselines: Annotated[
+        str | None,
+        typer.Option(help="Beside it, on the same folds: random and weight files, with commas."),
+    ] = None,
+    fractions: Annotated[
+        str | None,
+        typer.Option(help="And with fewer training patients, such as 0.1,0.25,0.5,1."),
+    ] = None,
     device: options.Device = "auto",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Folds side by side; default: one per core or GPU.")
+    ] = None,
     config: options.ConfigFiles = None,
     sets: options.Sets = None,
     resume: options.Resume = False,
@@ -59,10 +115,16 @@ def finetune(  # noqa: PLR0913 - one parameter per option
     from medssl.config.finetune import FinetuneSettings
 
     flags = {
-        "archive": archive, "init_from": init_from, "target": target, "positive": positive,
+        "archive": archive, "init_from": init_from, "target": target or None, "positive": positive,
         "schedule": schedule, "encoder": encoder, "folds": folds, "repeats": repeats,
+        "spatial_dims": spatial_dims, "pooling": pooling, "slices": slices, "depth": depth,
+        "split.by": split, "split.hold_out": hold_out or None, "inner.share": inner,
+        "inner.patience": patience,
         "group": group, "aliases": aliases, "epochs": epochs, "probe_epochs": probe_epochs,
-        "cutmix.probability": cutmix, "batch_size": batch_size, "image_size": image_size,
+        "cutmix.probability": cutmix, "mixup.probability": mixup, "task": task, "loss": loss,
+        "sampling": sampling, "loss_weights": loss_weights, "batch_size": batch_size,
+        "image_size": image_size,
+        "baselines": options.several(baselines), "fractions": options.several(fractions),
         "precision": precision, "allow_partial": allow_partial, "seed": seed, "smoke": smoke,
     }  # fmt: skip
     settings = options.settings(
@@ -79,13 +141,21 @@ def finetune(  # noqa: PLR0913 - one parameter per option
         if not as_json:
             console.phases(planned.phases)
         return
-    result = stage.run(settings, folder, console.RichReporter(), device=device, resume=resume)
-    per_fold = "  ".join(f"{value:.3f}" for value in result.of_folds)
+    result = stage.run(
+        settings, folder, console.RichReporter(), device=device, workers=workers, resume=resume
+    )
+    unit = "series" if result.whole_series else "images"
     rows = [
         ("trained", f"{result.n_folds} models, {result.schedule}, from {result.init}"),
-        ("cohort", f"{result.n_images} images of {result.n_patients} patients"),
-        (result.measure, f"{per_fold} (folds, per image)"),
+        ("cohort", f"{result.n_images} {unit} of {result.n_patients} patients"),
+        (result.measure, f"{_shown(result.of_folds)} (folds, per image)"),
+        *((arm.folder.name, f"{_shown(arm.of_folds)} (the same folds)") for arm in result.arms),
         ("run", result.folder),
     ]
-    following = shlex.join(["medssl", "evaluate", str(folder)])
+    several = [str(run) for run in (folder, *(arm.folder for arm in result.arms))]
+    following = shlex.join(["medssl", "compare" if result.arms else "evaluate", *several])
     console.show("finetune", result, rows, as_json=as_json, next_command=following)
+
+
+def _shown(of_folds: tuple[float, ...]) -> str:
+    return "  ".join(f"{value:.3f}" for value in of_folds)

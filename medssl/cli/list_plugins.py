@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medssl import freezing, methods, reduction
+from medssl import freezing, losses, methods, reduction
 from medssl.cli import console, options
 from medssl.foundation import plugins
 from medssl.models import encoders
@@ -15,6 +15,7 @@ _FOLDERS: dict[str, ModuleType] = {
     "methods": methods,
     "encoders": encoders,
     "schedules": freezing,
+    "losses": losses,
     "strategies": reduction,
 }
 
@@ -25,6 +26,7 @@ class Kind(StrEnum):
     METHODS = "methods"
     ENCODERS = "encoders"
     SCHEDULES = "schedules"
+    LOSSES = "losses"
     STRATEGIES = "strategies"
     PRESETS = "presets"
 

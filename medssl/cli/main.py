@@ -25,6 +25,7 @@ from medssl.cli import (
     info,
     ingest,
     list_plugins,
+    predict,
     pretrain,
     reduce,
 )
@@ -43,7 +44,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 STAGES = (ingest, reduce, pretrain, finetune, evaluate)
-for command in (*STAGES, embed, export, compare, demo, doctor, info):
+for command in (*STAGES, predict, embed, export, compare, demo, doctor, info):
     app.command()(getattr(command, command.__name__.rpartition(".")[2]))
 app.command("list")(list_plugins.list_plugins)
 

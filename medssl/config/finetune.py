@@ -48,12 +48,14 @@ class FinetuneOptim(Optim):
     # the group is released, not when the run begins
     head_weight_decay: float | None = Field(default=None, ge=0)  # None: as everything else
     decay_all: bool = False  # biases and norm weights too
+    group_lr: dict[str, Rate] = {}  # peaks of layer groups, in the place of the schedule's
+    group_weight_decay: dict[str, Annotated[float, Field(ge=0)]] = {}
 
 
 class Probe(Settings):
     """The linear-probe phase before the schedule: the head alone, at a constant rate."""
 
-    lr: Rate = 1e-3
+    lr: Rate | Auto = "auto"  # what the schedule wants, else 1e-3
     weight_decay: float = Field(default=1e-4, ge=0)
 
 
@@ -65,8 +67,11 @@ class Split(Settings):
     balanced_test: bool = False  # folds tested with as many patients of either class, as in
     # arXiv:2507.12269: not the prevalence of the clinic
     hold_out: tuple[str, ...] = ()  # sites that are tested and never trained on
-    test_share: float = Field(default=0.3, gt=0, lt=1)  # time: the patients seen last
-    file: Path | None = None  # splits.json or a table of patient, repeat and fold
+    time_target: str | None = None  # time: label column with a number or a day (2024-03-31) that
+    # tells earlier images from later ones; archives hold no dates
+    test_share: float = Field(default=0.3, gt=0, lt=1)  # time: of the patients, those seen last
+    file: Path | None = None  # splits.json, its run, or a CSV table of patient, repeat and fold
+    key_file: Path | None = None  # file: institution's key for its patient ids; None: the default
 
     @model_validator(mode="after")
     def _what_it_needs(self) -> Self:
@@ -82,6 +87,33 @@ class Split(Settings):
                 where="split.file",
                 fix="--split file --set split.file=FILE",
             )
+        if (self.by == "time") != (self.time_target is not None):
+            raise UsageError(
+                "a split by time needs a label column that orders patients, and nothing else does",
+                where="split.time_target",
+                fix="--split time --set split.time_target=COLUMN, ingested with --label COLUMN: an "
+                "archive keeps no dates, only days since each patient's own first study",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _only_of_folds(self) -> Self:
+        special = [
+            name
+            for name, chosen in (
+                ("balanced_test", self.balanced_test),
+                ("stratify", self.stratify != "class"),
+            )
+            if chosen
+        ]
+        if special and (self.by != "folds" or len(special) > 1):
+            raise UsageError(
+                f"split.{special[0]} draws folds by class"
+                if self.by == "folds"
+                else f"split.{special[0]} draws folds, and a split by {self.by} draws none",
+                where=f"split.{special[0]}",
+                fix="leave it out, or --split folds with one of the two",
+            )
         return self
 
 
@@ -93,6 +125,16 @@ class Inner(Settings):
 
     share: Annotated[float, Field(ge=0, lt=1)] | Auto = "auto"
     patience: AtLeast1 | None = None  # epochs without a lower inner loss; None: no early stopping
+
+    @model_validator(mode="after")
+    def _stops_on_somebody(self) -> Self:
+        if self.patience is not None and self.share == 0:
+            raise UsageError(
+                "nobody is set apart to see when to stop",
+                where="inner.patience",
+                fix="--inner 0.2, or leave out --patience",
+            )
+        return self
 
 
 def _listed(given: object) -> object:
@@ -143,6 +185,9 @@ class FinetuneSettings(Settings):
     sampling: Literal["natural", "balanced", "sqrt"] = "natural"  # balanced draws every
     # class as often, sqrt goes half that way
     prior_correction: bool = True  # probabilities for the classes as frequent as in the cohort
+    calibration: Literal["none", "temperature", "isotonic"] = "temperature"  # of probabilities, on
+    # the inner part of each fold; predictions are kept as they are, with what corrects them
+    gate: bool = True  # keep what the training images look like, to notice others later
     smote: bool = False  # synthetic patients of the rarer classes, in a linear probe
     norms: Literal["follow", "frozen"] = "follow"  # running statistics of released batch norms:
     # frozen keeps them as pretrained; those of frozen layers never move
@@ -163,6 +208,18 @@ class FinetuneSettings(Settings):
         """Of what the encoder sees, px: (rows, columns) or (slices, rows, columns); resolved."""
         side = int(self.image_size)
         return (side, side) if self.spatial_dims == 2 else (int(self.depth), side, side)
+
+    @model_validator(mode="after")
+    def _repeats_differ(self) -> Self:
+        if self.split.by != "folds" and self.repeats > 1:
+            raise UsageError(
+                f"a split by {self.split.by} has nothing to draw anew in {self.repeats} repeats",
+                where="repeats",
+                fix="--repeats 1; the file says how many there are"
+                if self.split.by == "file"
+                else "--repeats 1, or --split folds",
+            )
+        return self
 
     @model_validator(mode="after")
     def _aliases_of_patients(self) -> Self:
@@ -194,24 +251,30 @@ def resolve_dims(settings: FinetuneSettings, source: Mapping[str, Any]) -> tuple
 
     Raises:
         UsageError: Slices are to be pooled, or images trained on, with an encoder of volumes; or
-            the other way round.
+            images are to have a depth.
     """
     known = source.get("spatial_dims")
     if settings.spatial_dims == "auto":
         found = (known or 2, "as pretrained" if known else "images")
     else:
         found = (settings.spatial_dims, "as asked for")
-    if known and found[0] != known:
+    if known == 3 and found[0] == 2:  # filters of images fit into volumes, not the other way
         raise UsageError(
-            f"the encoder was trained in {known}D and the cohort is to be read in {found[0]}D",
+            "the encoder was trained in 3D and the cohort is to be read in 2D",
             where="spatial_dims",
-            fix=f"--spatial-dims {known}, or pretrain in {found[0]}D",
+            fix="--spatial-dims 3, or pretrain in 2D",
         )
     if found[0] == 3 and settings.pooling != "none":
         raise UsageError(
             "a volume is one input: there are no slices to pool",
             where="pooling",
             fix="--pooling none, or an encoder of images",
+        )
+    if found[0] == 2 and settings.depth != "auto":
+        raise UsageError(
+            "images have no depth",
+            where="depth",
+            fix="leave out --depth, or --spatial-dims 3",
         )
     return found
 
@@ -246,7 +309,8 @@ def resolve(settings: FinetuneSettings, facts: Facts) -> tuple[FinetuneSettings,
     if dims == 3:
         whole = math.ceil(side * facts.depth_share / _DEPTH_STEP - 0.25) * _DEPTH_STEP
         depth = source.get("depth") or min(side, max(_DEPTH_STEP, whole))
-        found["depth"] = (depth, like if source else f"{facts.depth_share:.2g} as deep as wide")
+        why = like if source.get("depth") else f"{facts.depth_share:.2g} as deep as wide"
+        found["depth"] = (depth, why)
     update = {k: v for k, (v, _) in found.items() if getattr(settings, k) == "auto"}
     reasons = [f"{k} {v} (auto: {found[k][1]})" for k, v in update.items()]
     if settings.inner.share == "auto":

@@ -33,6 +33,7 @@ class Cohort:
     whole_series: bool = False  # a row is a series, not an image
     merged: Mapping[str, int] = field(default_factory=dict)  # ids that are one patient with
     # another, and patients they came to; empty where no list of aliases was given
+    too_short: int = 0  # labelled series left out, as they have fewer slices than were asked for
 
     def __len__(self) -> int:
         """Return how many images or series there are."""
@@ -94,7 +95,7 @@ def read(
     kind: Kind | None = None,
     order: tuple[str, ...] = (),
     positive: str | None = None,
-    whole_series: bool = False,
+    least_slices: int = 0,
 ) -> Cohort:
     """Return the cohort of one or several targets.
 
@@ -104,7 +105,7 @@ def read(
         kind: Of the task; None: from the labels.
         order: Classes of an ordinal target, lowest first; empty: as sorted.
         positive: Positive class of a binary target; None: 1 or true, else the last class.
-        whole_series: Rows are series of two images or more, not images.
+        least_slices: Rows are series of so many images or more; 0: rows are images.
 
     Raises:
         DataError: There is no such target, fewer than two classes, or no such positive class; or a
@@ -117,8 +118,9 @@ def read(
     ids = images["image_id"].to_pylist()
     value_of = {target: _values(labels, target) for target in chosen}
     known = [i for i, name in enumerate(ids) if any(name in of for of in value_of.values())]
-    if whole_series:
-        table = _series(images, known)
+    too_short = 0
+    if least_slices:
+        table, too_short = _series(images, known, least_slices)
         value_of = {t: _of_series(images, of, t, archive) for t, of in value_of.items()}
         names = table["series_key"].to_pylist()
     else:
@@ -131,7 +133,14 @@ def read(
         positive=positive,
         where=archive,
     )
-    return Cohort(archive=archive, table=table, task=task, label=numbers, whole_series=whole_series)
+    return Cohort(
+        archive=archive,
+        table=table,
+        task=task,
+        label=numbers,
+        whole_series=least_slices > 0,
+        too_short=too_short,
+    )
 
 
 def _values(labels: pa.Table, target: str) -> dict[str, str]:
@@ -139,10 +148,17 @@ def _values(labels: pa.Table, target: str) -> dict[str, str]:
     return dict(zip(rows["image_id"].to_pylist(), rows["value"].to_pylist(), strict=True))
 
 
-def _series(images: pa.Table, known: list[int]) -> pa.Table:
-    """Return one row per series of which an image is labelled."""
+def _series(images: pa.Table, known: list[int], least: int) -> tuple[pa.Table, int]:
+    """Return one row per series of which an image is labelled, and how many were too short."""
     wanted = pc.unique(images["series_key"].take(pa.array(known, pa.int64())))
-    return volumes.table(images.filter(pc.is_in(images["series_key"], value_set=wanted)))
+    held = images.filter(pc.is_in(images["series_key"], value_set=wanted))
+    found = volumes.table(held, least=least)
+    if pc.max(found["n_slices"]).as_py() < volumes.LEAST_SLICES:
+        raise DataError(
+            f"no series has {volumes.LEAST_SLICES} slices or more, so there is nothing to pool",
+            fix="train on images: --pooling none",
+        )
+    return found, len(wanted) - len(found)
 
 
 def _of_series(images: pa.Table, of: Mapping[str, str], target: str, where: Path) -> dict[str, str]:
@@ -258,6 +274,8 @@ def facts(cohort: Cohort, *, grouped: bool) -> tuple[str, ...]:
             if ids
             else "no patients merged: of no probable alias are both in the cohort"
         )
+    if cohort.too_short:
+        found.append(f"{counted(cohort.too_short, 'series')} left out: one image is no volume")
     if not grouped:
         found.append(f"patients unknown: every {cohort.unit} was treated as a patient of its own")
     mixed = patients_with_several_classes(cohort)

@@ -21,6 +21,7 @@ class Circumstances:
     trial: bool = False  # the run only tried the whole path
     pretrained: bool = False  # the models started from pretrained weights
     balanced: bool = False  # classes were drawn equally often in training
+    balanced_test: bool = False  # test folds hold as many patients of either class
     overlap: int | None = None  # evaluated patients who were in pretraining; None: not checked
 
 
@@ -49,6 +50,11 @@ def notes(
             "Classes were drawn equally often in training: the probabilities are those of equally "
             "frequent classes, and calibration is to be read with that in mind"
         )
+    if circumstances.balanced_test:
+        said.append(
+            "Test folds were drawn with as many positive patients as others: average precision, "
+            "predictive values and calibration do not hold at the prevalence of the clinic"
+        )
     if circumstances.pretrained and circumstances.overlap is None:
         said.append("Overlap between these patients and the pretraining patients was not checked")
     return tuple(said)
@@ -57,12 +63,14 @@ def notes(
 def circumstances(origin: Origin) -> Circumstances:
     """Return what a run says about how its predictions came to be."""
     trial = bool(origin.settings.get("smoke", False))
+    balanced_test = origin.splits is not None and origin.splits.balanced_test
     if origin.models is None:
-        return Circumstances(trial=trial)
+        return Circumstances(trial=trial, balanced_test=balanced_test)
     return Circumstances(
         synthetic=origin.models.synthetic,
         trial=trial,
         pretrained=bool(origin.models.init),
+        balanced_test=balanced_test,
         balanced=origin.settings.get("sampling") in {"balanced", "sqrt"}
         and not origin.settings.get("prior_correction", False),
         overlap=origin.models.init.get("overlap_patients"),

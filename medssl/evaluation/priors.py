@@ -53,26 +53,21 @@ def shares(label: Floats, task: Task, sampling: How, loss_weights: How) -> Share
         return Shares(prior=(), drawn=(), image_weight=None, loss_weight=None, binary=True)
     n_classes = len(task.classes) or 2
     prior = np.stack([_shares(column, n_classes) for column in label.T])  # (T, K)
-    seldom = 1 / np.maximum(prior, 1e-12)
-    draw, weight = seldom ** _POWER[sampling], seldom ** _POWER[loss_weights]
-    drawn = prior * draw * weight
-    drawn /= drawn.sum(axis=1, keepdims=True)
-    weight = (
-        weight
-        / (prior * draw * weight).sum(axis=1, keepdims=True)
-        * ((prior * draw).sum(axis=1, keepdims=True))
-    )
+    seldom = np.divide(1, prior, out=np.zeros_like(prior), where=prior > 0)  # 0: never learned
+    shown = _normed(prior * seldom ** _POWER[sampling])
+    weight = seldom ** _POWER[loss_weights]
+    mean = (shown * weight).sum(axis=1, keepdims=True)  # over the rows as they are drawn
+    weight = np.divide(weight, mean, out=np.ones_like(weight), where=mean > 0)
     image_weight = None
     if sampling != "natural":
-        image_weight = draw[0][label[:, 0].astype(int)]
+        image_weight = (seldom[0] ** _POWER[sampling])[label[:, 0].astype(int)]
         image_weight = image_weight / image_weight.sum()
+    multi_label = task.kind == "multi_label"
     return Shares(
         prior=_rows(prior),
-        drawn=_rows(drawn),
+        drawn=_rows(_normed(shown * weight)),
         image_weight=image_weight,
-        loss_weight=None
-        if loss_weights == "none"
-        else (weight if task.kind == "multi_label" else weight[0]),
+        loss_weight=None if loss_weights == "none" else weight if multi_label else weight[0],
         binary=task.kind in ("binary", "multi_label"),
     )
 
@@ -101,15 +96,22 @@ def moved(
     if binary:
         no: Floats = (1 - score) * ratio[:, 0]
         yes: Floats = score * ratio[:, 1]
-        return np.asarray(yes / (yes + no))
+        return np.asarray(np.divide(yes, yes + no, out=score.copy(), where=yes + no > 0))
     every: Floats = score * ratio[0]
-    return np.asarray(every / every.sum(axis=1, keepdims=True))
+    total = every.sum(axis=1, keepdims=True)
+    return np.asarray(np.divide(every, total, out=score.copy(), where=total > 0))
 
 
 def _shares(column: Floats, n_classes: int) -> Floats:
     known = column[np.isfinite(column)].astype(int)
     counts = np.bincount(known, minlength=n_classes)[:n_classes]
     return np.asarray(counts / max(1, counts.sum()), dtype=np.float64)
+
+
+def _normed(values: Floats) -> Floats:
+    """Return rows that add up to 1; one of zeros stays."""
+    total = values.sum(axis=1, keepdims=True)
+    return np.asarray(np.divide(values, total, out=np.zeros_like(values), where=total > 0))
 
 
 def _rows(values: Floats) -> tuple[tuple[float, ...], ...]:

@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-import torch.nn.functional as F  # noqa: N812 - the customary name
 from pydantic import Field
 from torch import Tensor
 
 from medssl.config.task import Task
+from medssl.losses import _likelihood
 
 TASKS = ("binary", "multi_class", "multi_label")
 MIXES = True
+WEIGHTS = True
+CALIBRATED = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,16 +33,6 @@ def loss(
 ) -> Tensor:
     """Return the mean cross-entropy over what is labelled; see `LossModule`."""
     del features
-    if task.kind == "multi_class":
-        each = F.cross_entropy(
-            logits, target[:, 0].long(), reduction="none", label_smoothing=config.smoothing
-        )
-        return (each if weight is None else each * weight[target[:, 0].long()]).mean()
-    known = target.isfinite()
-    wanted = target.nan_to_num().to(logits.dtype)
-    soft = wanted * (1 - config.smoothing) + config.smoothing / 2
-    each = F.binary_cross_entropy_with_logits(logits, soft, reduction="none")
-    if weight is not None:
-        off, on = weight.reshape(-1, 2).unbind(dim=1)
-        each = each * (off + (on - off) * wanted)
-    return (each * known).sum() / known.sum().clamp(min=1)
+    return _likelihood.cross_entropy(
+        logits, target, task=task, weight=weight, smoothing=config.smoothing
+    )

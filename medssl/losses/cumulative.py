@@ -7,9 +7,12 @@ import torch.nn.functional as F  # noqa: N812 - the customary name
 from torch import Tensor
 
 from medssl.config.task import Task
+from medssl.losses import _likelihood
 
 TASKS = ("ordinal",)
 MIXES = True
+WEIGHTS = True
+CALIBRATED = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,7 @@ def loss(
     probabilities fall from threshold to threshold.
     """
     del features, config, task
+    logits = _likelihood.at_least_32_bits(logits)
     thresholds = torch.arange(logits.shape[1], device=logits.device)
     above = (target > thresholds).to(logits.dtype)
     each = F.binary_cross_entropy_with_logits(logits, above, reduction="none").sum(dim=1)

@@ -66,6 +66,9 @@ class SiteModel(nn.Module):
         self.head = heads.classifier(dim, task.n_outputs, dropout, ordinal=ordinal)
         self._loss, self._norms_follow = loss, norms_follow
         self._frozen: frozenset[str] = frozenset()
+        for module in encoder.modules():  # type: ignore[attr-defined]
+            if isinstance(module, nn.GroupNorm):
+                module.register_forward_pre_hook(_differentiable)
         # amounts are learned in units of their spread; see `scale`
         self.centre = nn.Buffer(torch.zeros(len(task.targets)))
         self.spread = nn.Buffer(torch.ones(len(task.targets)))
@@ -120,15 +123,21 @@ class SiteModel(nn.Module):
         """Return what the head sees, (B, F), of images (B, C, *spatial).
 
         Args:
-            images: Or with a pooling (B, S, C, rows, columns).
+            images: Or with a pooling slices as channels, (B, S * C, rows, columns).
             slices: Then ``mask`` (B, S) of the slices there are, and their ``position_mm``.
         """
         if self.pooling is None:
             found: Tensor = self.encoder(images)  # type: ignore[operator]
             return found
-        rows: Tensor = self.encoder(images.flatten(0, 1))  # type: ignore[operator]
-        pooled: Tensor = self.pooling(rows.reshape(*images.shape[:2], -1), **slices)
+        pooled: Tensor = self.pooling(self.rows(images, slices["mask"]), **slices)
         return pooled
+
+    def rows(self, images: Tensor, mask: Tensor) -> Tensor:
+        """Return the features of every slice, (B, S, F), of slices as channels."""
+        n, count = mask.shape
+        single = images.reshape(n * count, -1, *images.shape[2:])
+        rows: Tensor = self.encoder(single)  # type: ignore[operator]
+        return rows.reshape(n, count, -1)
 
     def logits(self, images: Tensor, **slices: Tensor) -> Tensor:
         """Return logits (B, n_outputs); see `features`."""
@@ -181,6 +190,18 @@ class SiteModel(nn.Module):
             return above
         edges = torch.cat([torch.ones_like(above[:, :1]), above, torch.zeros_like(above[:, :1])], 1)
         return edges[:, :-1] - edges[:, 1:]
+
+
+def _differentiable(norm: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return the input of a group norm as something to differentiate, if the norm trains.
+
+    torch 2.13 crashes on a CPU where the input, channels last, needs no gradient and the weights
+    do: behind a frozen layer, when norms train alone.
+    """
+    trains = norm.weight is not None and norm.weight.requires_grad  # type: ignore[redundant-expr]
+    if trains and torch.is_grad_enabled() and not inputs[0].requires_grad:
+        return (inputs[0].detach().requires_grad_(), *inputs[1:])
+    return inputs
 
 
 def norms_of(modules: Iterable[nn.Module]) -> list[nn.Module]:

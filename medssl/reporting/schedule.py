@@ -1,7 +1,7 @@
 """`schedule.png`: which layer groups train when, and how fast."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -18,6 +18,7 @@ def draw(
     rates: Mapping[str, NDArray[np.float64]],
     steps_per_epoch: int,
     phases: Sequence[tuple[str, int]],
+    norms: Collection[str] = (),
 ) -> bytes:
     """Return a PNG: learning rates above, the layer groups that train below, over epochs.
 
@@ -25,6 +26,7 @@ def draw(
         rates: Layer group, the head first -> rate at each step, not-a-number while it is frozen.
         steps_per_epoch: Optimiser steps in an epoch.
         phases: Name of each phase and the epochs before it.
+        norms: Layer groups of which the norms alone train.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.0, 5.2), layout="constrained")
@@ -35,7 +37,8 @@ def draw(
             at = np.arange(len(values)) / steps_per_epoch
             above.plot(at, values, color=colour, linewidth=1.8, drawstyle="steps-post")
             _band(below, k, at, values, colour)
-            below.text(-0.01, k, name, transform=below.get_yaxis_transform(), ha="right",
+            title = f"{name} norms" if name in norms else name
+            below.text(-0.01, k, title, transform=below.get_yaxis_transform(), ha="right",
                        va="center", fontsize=9)  # fmt: skip
         _mark(above, phases)
         highest = max(np.nanmax(values, initial=0.0) for values in rates.values())

@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,34 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from medssl.artifacts import fold_models, predictions, weights
+from medssl.artifacts import attention, fold_models, gates, predictions, weights
+from medssl.artifacts.fold_models import FoldModel
 from medssl.artifacts.run_folder import RunLog
 from medssl.data import mixing
 from medssl.data.batches import TrainingBatches
 from medssl.data.cohort import Cohort
-from medssl.data.sampling import Sampler, Shuffled, Weighted
-from medssl.evaluation import priors
+from medssl.data.sampling import Sampler, Shuffled, Stratified, Weighted
+from medssl.evaluation import calibrators
 from medssl.foundation import files, seeding
 from medssl.foundation.cost import Cost
 from medssl.foundation.errors import TrainingError
 from medssl.foundation.reporting import Reporter, Tee
 from medssl.models.site_model import SiteModel
-from medssl.training import early_stopping, loop, phases, predict, trial
+from medssl.training import (
+    attending,
+    early_stopping,
+    ensemble,
+    imbalance,
+    loop,
+    phases,
+    predict,
+    relative_gradients,
+    trial,
+)
 from medssl.training.early_stopping import Watch
+from medssl.training.kept_features import KeptFeatures
 from medssl.training.phases import Phase
 from medssl.training.recipes import Recipe
 from medssl.training.runtime import Runtime
@@ -67,71 +80,99 @@ def run_fold(runtime: Runtime, recipe: Recipe, fold: Fold, reporter: Reporter) -
     seed = seeding.derive(settings.seed, "fold", fold.repeat, fold.fold)
     _clear(fold.folder)
     train, inner, test = (cohort.rows(part) for part in (fold.train, fold.inner, fold.test))
-    drawn = priors.shares(train.label, cohort.task, settings.sampling, settings.loss_weights)
+    drawn = imbalance.shares(settings, cohort.task, train.label)
     torch.manual_seed(seeding.derive(seed, "weights"))
-    model = recipe.model(_tensor(drawn.loss_weight))
+    model = recipe.model(_tensor(drawn.loss_weight, runtime))
     model.scale(torch.from_numpy(train.label))
     told = Tee(reporter, RunLog(fold.folder))
     task = f"repeat {fold.repeat + 1}, fold {fold.fold + 1}"
     watch = early_stopping.Watch(settings.inner.patience if len(inner) else None)
-    _fit(
-        runtime,
-        recipe,
-        model,
-        _batches(runtime, recipe, train, seed, drawn.image_weight),
-        told,
-        task,
-        watch=watch,
-        inner=inner,
-    )
-    tables = []
-    for part, name in ((test, "test"), (inner, "inner")):
-        if len(part):
-            seen = predict.features(runtime, model, part.archive, part.table, recipe.input)
-            score = predict.scores(model, seen)
-            if not np.isfinite(score).all():
-                raise TrainingError(
-                    "the scores are not finite",
-                    where=str(fold.folder),
-                    fix="lower the learning rate, or train with precision 32",
-                )
-            if settings.prior_correction:
-                score = priors.corrected(score, drawn)
-            tables.append(_prediction_rows(part, score, fold, settings.seed, name))
+    batches = _batches(runtime, recipe, train, seed, drawn.image_weight)
+    kept = KeptFeatures(runtime, recipe, model, train, batches)
+    _fit(runtime, recipe, model, batches, told, task, watch=watch, inner=inner, kept=kept)
     arrays = {name: t.detach().cpu().numpy() for name, t in model.state_dict().items()}
     weights.write_tensors(fold.folder / "model.safetensors", arrays)
-    fold_models.write(
-        fold.folder,
-        fold_models.FoldModel(
-            repeat=fold.repeat,
-            fold=fold.fold,
-            epochs=watch.kept_epoch,
-            prior=drawn.prior,
-            drawn=drawn.drawn if settings.prior_correction else drawn.prior,
-        ),
+    seen = {
+        name: predict.features(runtime, model, part.archive, part.table, recipe.input)
+        for name, part in (("test", test), ("inner", inner))
+        if len(part)
+    }
+    scores = {name: _scores(model, found, fold) for name, found in seen.items()}
+    known = FoldModel(
+        repeat=fold.repeat,
+        fold=fold.fold,
+        epochs=watch.kept_epoch,
+        prior=drawn.prior,
+        drawn=drawn.drawn if settings.prior_correction else drawn.prior,
     )
+    binary = recipe.task.kind in ("binary", "multi_label")
+    moved = {name: ensemble.corrected(known, one, binary=binary) for name, one in scores.items()}
+    if settings.gate:
+        learned = predict.features(runtime, model, train.archive, train.table, recipe.input)
+        gates.write(fold.folder, ensemble.gate_of(_doubles(learned), _doubles(seen["test"])))
+    known = replace(known, calibrator=_calibrator(recipe, moved.get("inner"), inner))
+    fold_models.write(fold.folder, known)
+    tables = [
+        _prediction_rows(part, moved[name], fold, settings.seed, name)
+        for name, part in (("test", test), ("inner", inner))
+        if name in moved
+    ]
+    if recipe.settings.pooling == "attention":
+        attention.write(fold.folder, attending.weights(runtime, model, test, recipe.input))
     predictions.write(fold.folder / "predictions.parquet", pa.concat_tables(tables))
+
+
+def _scores(model: SiteModel, seen: Tensor, fold: Fold) -> NDArray[np.float64]:
+    score = predict.scores(model, seen)
+    if not np.isfinite(score).all():
+        raise TrainingError(
+            "the scores are not finite",
+            where=str(fold.folder),
+            fix="lower the learning rate, or train with precision 32",
+        )
+    return score
+
+
+def _calibrator(
+    recipe: Recipe, score: NDArray[np.float64] | None, inner: Cohort
+) -> dict[str, Any] | None:
+    """Return how the scores of a fold are calibrated, from those of its inner part."""
+    kind, task = recipe.settings.calibration, recipe.task
+    if score is None or kind == "none" or task.kind not in ("binary", "multi_class", "ordinal"):
+        return None
+    return asdict(calibrators.fit(kind, score, inner.label[:, 0].astype(np.int64)))
+
+
+def _doubles(features: Tensor) -> NDArray[np.float64]:
+    return np.asarray(features.cpu().numpy(), dtype=np.float64)
 
 
 def cost(runtime: Runtime, recipe: Recipe, folds: Sequence[Fold]) -> Cost:
     """Return what all folds would take, from a few steps of the first one."""
     fold, model = folds[0], recipe.model()
-    batches = _batches(runtime, recipe, recipe.cohort.rows(fold.train), 0, None)
+    train = recipe.cohort.rows(fold.train)
+    batches = _batches(runtime, recipe, train, 0, None)
+    kept = KeptFeatures(runtime, recipe, model, train, batches)
     shown = (_call(step) for step in batches.steps(trial.FOREVER))
     groups, seconds, steps = model.groups(), 0.0, 0
     for phase in recipe.phases:
+        if kept.serve(phase):
+            continue
         module, stepped = runtime.setup(model, phases.optimizer(phase, groups))
         for released, epochs in Counter(phase.released).items():
             model.release_only(released)
             pace = trial.seconds_per_step(
                 runtime, module, stepped, shown, lambda state: loop.one_call(runtime, state)
             )
-            seconds += pace * epochs * batches.steps_per_epoch
+            measured = phase.factors is not None  # on one batch more, before each epoch
+            seconds += pace * epochs * (batches.steps_per_epoch + measured)
             steps += trial.TIMED
     few = recipe.cohort.rows(fold.test[:_SCORED])
     started = time.perf_counter()
     predict.features(runtime, model, few.archive, few.table, recipe.input)
-    seconds += (time.perf_counter() - started) / len(few) * (len(fold.test) + len(fold.inner))
+    seen = len(fold.test) + len(fold.inner)
+    seen += len(fold.train) * any(map(kept.serve, recipe.phases))  # its steps are next to nothing
+    seconds += (time.perf_counter() - started) / len(few) * seen
     return Cost(
         seconds=seconds * len(folds),
         disk_bytes=len(folds) * (trial.tensor_bytes(model) + _ROW_BYTES * len(fold.test)),
@@ -150,11 +191,12 @@ def _fit(  # noqa: PLR0913 - one value per thing it needs
     *,
     watch: Watch,
     inner: Cohort,
+    kept: KeptFeatures | None = None,
 ) -> None:
     groups = model.groups()
     epoch = step = 0
     shown = reporter.track(
-        _arguments(batches, recipe.phases),
+        _arguments(batches, recipe.phases, kept),
         task=task,
         total=sum(phase.epochs for phase in recipe.phases) * batches.steps_per_epoch,
         unit="images",
@@ -164,12 +206,19 @@ def _fit(  # noqa: PLR0913 - one value per thing it needs
         module, stepped = runtime.setup(model, phases.optimizer(phase, groups))
         moved = phases.scheduler(phase, stepped, batches.steps_per_epoch)
         state = TrainState(module, stepped, moved, batches.seed, epoch=epoch, step=step)
+        if kept is not None:
+            kept.enter(phase)
         for released in phase.released:
             model.release_only(released)
+            coming: Iterator[loop.Call] = islice(shown, batches.steps_per_epoch)
+            if phase.factors is not None:
+                coming = relative_gradients.scaled(
+                    runtime, model, state, phase.factors, coming, reporter
+                )
             loop.train(
                 runtime,
                 state,
-                islice(shown, batches.steps_per_epoch),
+                coming,
                 reporter,
                 update=loop.one_call(runtime, state),
                 clip=recipe.settings.optim.clip,
@@ -198,6 +247,8 @@ def _batches(
     sampler: Sampler = Shuffled(len(train), size, seed)
     if image_weight is not None:
         sampler = Weighted(image_weight, size, seed)
+    elif recipe.compares:
+        sampler = Stratified(np.unique(train.label, axis=0, return_inverse=True)[1], size, seed)
     return TrainingBatches(
         recipe.input.open(train.archive, train.table),
         sampler,
@@ -212,11 +263,14 @@ def _batches(
 
 
 def _arguments(
-    batches: TrainingBatches, planned: Sequence[Phase]
+    batches: TrainingBatches, planned: Sequence[Phase], kept: KeptFeatures | None = None
 ) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
     """Yield what the model is called with at each step of a run: images, labels, and the mix."""
     of_epoch = [phase for phase in planned for _ in phase.released]
     for epoch, phase in enumerate(of_epoch):
+        if kept is not None and kept.serve(phase):
+            yield from kept.epoch(epoch)
+            continue
         rng = seeding.rng(batches.seed, "mix", epoch)
         for step in batches.epoch(epoch):
             arguments, named = _call(step)
@@ -229,7 +283,7 @@ def _arguments(
 
 def _call(step: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:  # noqa: ANN401
     (images,), target = step.views, step.target
-    return (images, target), {}
+    return (images, target), {"slices": step.slices} if step.slices else {}
 
 
 def _prediction_rows(
@@ -265,8 +319,8 @@ def _prediction_rows(
     return pa.concat_tables(parts).cast(predictions.PREDICTIONS)
 
 
-def _tensor(values: NDArray[np.float64] | None) -> torch.Tensor | None:
-    return None if values is None else torch.from_numpy(values).float()
+def _tensor(values: NDArray[np.float64] | None, runtime: Runtime) -> Tensor | None:
+    return None if values is None else torch.from_numpy(values).float().to(runtime.device)
 
 
 def _clear(folder: Path) -> None:

@@ -45,5 +45,5 @@ def _features(
 ) -> Iterator[Tensor]:
     model.eval()
     with torch.inference_mode(), runtime.autocast():
-        for images in given.plain(archive, table, runtime.device):
-            yield model.features(images).float()
+        for images, slices in given.plain(archive, table, runtime.device):
+            yield model.features(images, **slices).float()

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from types import ModuleType
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from medssl import freezing, losses
 from medssl.artifacts import archive
@@ -15,14 +16,16 @@ from medssl.config.task import Task
 from medssl.config.training import Intensity
 from medssl.data import cohort as cohorts
 from medssl.data import people as identities
+from medssl.data import volumes
 from medssl.data.cohort import Cohort
 from medssl.data.inputs import Input
 from medssl.data.opening import open_store
 from medssl.data.people import People
 from medssl.foundation import plugins
 from medssl.foundation.errors import DataError, UsageError
+from medssl.models import pooling
 from medssl.models.site_model import HEAD, SiteModel
-from medssl.training import encoders, phases, runtime
+from medssl.training import encoders, imbalance, phases, runtime
 from medssl.training.phases import Phase
 
 SMOKE_PATIENTS = 16
@@ -47,6 +50,7 @@ class Recipe:
     loss: Callable[..., Tensor]  # of `losses/`, with task and options bound; see `LossModule`
     phases: tuple[Phase, ...]
     init: dict[str, Any] = field(default_factory=dict)  # where the weights came from; empty: random
+    compares: bool = False  # whether the loss compares images with each other
     notes: tuple[str, ...] = ()
     inputs: dict[str, str] = field(default_factory=dict)  # digest of what is read besides the
     # archive
@@ -65,6 +69,8 @@ class Recipe:
             spatial_dims=int(settings.spatial_dims),
             shape=settings.shape,
             intensity=settings.intensity,
+            pooling=settings.pooling,
+            slices=settings.slices,
         )
 
     def model(self, weight: Tensor | None = None) -> SiteModel:
@@ -73,20 +79,15 @@ class Recipe:
         Args:
             weight: Of the classes in the loss; None: all count the same.
         """
-        settings = self.settings
+        settings, encoder = self.settings, self.build_encoder()
         return SiteModel(
-            self.build_encoder(),
+            encoder,
             self.task,
             settings.dropout,
             loss=partial(self.loss, weight=weight),
-            pooling=self._pooling(),
+            pooling=pooling.build(settings.pooling, encoder.dim),
             norms_follow=settings.norms == "follow",
         )
-
-    def _pooling(self) -> nn.Module | None:
-        if self.settings.pooling == "none":
-            return None
-        raise NotImplementedError
 
 
 def prepare(settings: FinetuneSettings, *, device: str = "auto") -> Recipe:
@@ -103,7 +104,7 @@ def prepare(settings: FinetuneSettings, *, device: str = "auto") -> Recipe:
     known = _as_pretrained(source)
     dims, _ = resolve_dims(settings, known)
     people = identities.read(settings.archive, settings.aliases)
-    cohort = _cohort(settings, people, whole_series=dims == 3 or settings.pooling != "none")
+    cohort = _cohort(settings, people, dims)
     if settings.smoke:
         settings = _shortened(settings, len(cohort))
     settings, reasons = resolve(settings, _facts(settings, cohort, dims, known, device))
@@ -111,7 +112,8 @@ def prepare(settings: FinetuneSettings, *, device: str = "auto") -> Recipe:
     settings = settings.model_copy(
         update={"target": task.targets, "task": task.kind, "positive": task.positive}
     )
-    settings, loss = _loss(settings, task)
+    settings, judge = _loss(settings, task)
+    imbalance.refuse(settings, task, judge)
     make = encoders.factory(
         settings.encoder,
         settings.encoder_options,
@@ -121,8 +123,8 @@ def prepare(settings: FinetuneSettings, *, device: str = "auto") -> Recipe:
         allow_partial=settings.allow_partial,
     )
     groups = (HEAD, *reversed(make.groups))
-    planned = phases.plan(settings, schedule, config, groups)
-    settings = settings.model_copy(update={"probe_epochs": phases.probe_epochs(settings, schedule)})
+    settings, of_probe = phases.probe(settings, schedule)
+    planned = phases.plan(settings, schedule, config, groups, (HEAD, *make.normed))
     grouped = settings.group == "patient"
     init = _origin(source, cohort, people, grouped=grouped)
     return Recipe(
@@ -130,7 +132,8 @@ def prepare(settings: FinetuneSettings, *, device: str = "auto") -> Recipe:
         cohort=cohort,
         build_encoder=make,
         groups=groups,
-        loss=loss,
+        loss=_bound(judge, settings, task),
+        compares=not judge.MIXES,
         phases=planned,
         init=init,
         notes=(
@@ -140,13 +143,35 @@ def prepare(settings: FinetuneSettings, *, device: str = "auto") -> Recipe:
             *_trial(source, settings),
             *_overlap(init, cohort),
             *reasons,
+            *of_probe,
             *_training_notes(settings, planned),
+            *imbalance.notes(settings, judge),
         ),
         inputs={**people.inputs, **({"init_from": init["weights_sha256"]} if init else {})},
     )
 
 
-def _cohort(settings: FinetuneSettings, people: People, *, whole_series: bool) -> Cohort:
+def refitted(settings: FinetuneSettings) -> FinetuneSettings:
+    """Return the settings of a run with the encoder that its weights were trained with.
+
+    Weights that say nothing of themselves go into the encoder there is.
+    """
+    if settings.init_from == "none":
+        return settings
+    info = encoders.open_source(settings.init_from).info
+    if info is None or info.encoder == settings.encoder:
+        return settings
+    return settings.model_copy(update={"encoder": info.encoder, "encoder_options": info.options})
+
+
+def _least_slices(settings: FinetuneSettings, dims: int) -> int:
+    """Return how many images a series needs to be a row of the cohort; 0: an image is a row."""
+    if dims == 3:
+        return volumes.LEAST_SLICES
+    return 1 if settings.pooling != "none" else 0
+
+
+def _cohort(settings: FinetuneSettings, people: People, dims: int) -> Cohort:
     """Return what is labelled, all with a patient, or each its own if so declared."""
     cohort = cohorts.read(
         settings.archive,
@@ -154,7 +179,7 @@ def _cohort(settings: FinetuneSettings, people: People, *, whole_series: bool) -
         kind=None if settings.task == "auto" else settings.task,
         order=settings.order,
         positive=settings.positive,
-        whole_series=whole_series,
+        least_slices=_least_slices(settings, dims),
     )
     flags = cohort.table["flags"].to_pylist()
     unknown = sum(archive.NO_PATIENT in (found or ()) for found in flags)
@@ -205,15 +230,14 @@ def _facts(
     )
 
 
-def _loss(settings: FinetuneSettings, task: Task) -> tuple[FinetuneSettings, Callable[..., Tensor]]:
-    """Return the settings with the loss by name, and the loss with task and options bound.
+def _loss(settings: FinetuneSettings, task: Task) -> tuple[FinetuneSettings, ModuleType]:
+    """Return the settings with the loss by name, and its file.
 
     Raises:
         UsageError: There is no such loss or option, or it cannot judge the task or mixed images.
     """
     name = _LIKELIHOOD[task.kind] if settings.loss == "auto" else settings.loss
     plugin = plugins.load(losses, name)
-    config = decode(plugin.Config, settings.loss_options, where="loss_options")
     if task.kind not in plugin.TASKS:
         raise UsageError(
             f"the loss {name} judges {' and '.join(plugin.TASKS)} tasks, this one is {task.kind}",
@@ -227,9 +251,13 @@ def _loss(settings: FinetuneSettings, task: Task) -> tuple[FinetuneSettings, Cal
             where=mixed[0],
             fix=f"--set {mixed[0]}.probability=0",
         )
-    return settings.model_copy(update={"loss": name}), partial(
-        plugin.loss, task=task, config=config
-    )
+    return settings.model_copy(update={"loss": name}), plugin
+
+
+def _bound(plugin: ModuleType, settings: FinetuneSettings, task: Task) -> Callable[..., Tensor]:
+    """Return the loss with task and options bound."""
+    config = decode(plugin.Config, settings.loss_options, where="loss_options")
+    return partial(plugin.loss, task=task, config=config)
 
 
 def _as_pretrained(source: encoders.Source | None) -> dict[str, Any]:
@@ -285,9 +313,11 @@ def _training_notes(settings: FinetuneSettings, planned: tuple[Phase, ...]) -> t
     never = phases.never_trained(planned)
     if never and settings.init_from == "none":
         notes.append(f"{', '.join(never)} stay random: {settings.schedule} never trains them")
-    if settings.sampling != "natural" and not settings.prior_correction:
-        notes.append(
-            f"sampling {settings.sampling}, without prior correction: probabilities are those of "
-            "classes as frequent as they were drawn"
-        )
+    norms = phases.norms_trained(planned)
+    if norms and settings.init_from == "none":
+        notes.append(f"{', '.join(norms)} stay random but for their norms")
+    if settings.norms == "frozen" and settings.init_from == "none":
+        notes.append("norms frozen on random weights: no statistics of any image are in them")
+    if planned[-1].factors is not None:
+        notes.append(f"{settings.schedule} scales the rates by gradients, measured every epoch")
     return tuple(notes)

@@ -14,6 +14,7 @@ import torch
 from medssl.artifacts import (
     aliases,
     archive,
+    attention,
     comparison,
     embeddings,
     exported,
@@ -92,6 +93,7 @@ TABLES: dict[str, tuple[str, pa.Schema, Callable[[Path], pa.Table]]] = {
         embeddings.columns(4),
         embeddings.read_table,
     ),
+    "attention.parquet": (attention.SCHEMA, attention.ATTENTION, attention.read),
     "predictions.parquet": (
         predictions.SCHEMA,
         predictions.PREDICTIONS,
@@ -219,17 +221,19 @@ def test_the_index_of_decisions_lists_every_page_with_its_number():
 
 def test_every_format_has_a_section_and_every_section_a_test():
     without_example = {
-        "config.yaml", "log.txt", "Predictions of other tools", "private/journal.sqlite",
+        "config.yaml", "log.txt", "Predictions of other tools", "Folds of other tools",
+        "private/journal.sqlite",
         "probable_alias.csv",
     }  # fmt: skip
     tested = {*RECORDS, *TABLES, "pixels/00000.npy", "metrics.jsonl", "pace.jsonl"}
     assert set(sections()) == tested | without_example
     modules = {path.stem for path in (ROOT / "medssl" / "artifacts").glob("*.py")}
     assert modules - {"__init__", "origin", "records", "tables", "schema"} == {
-        "aliases", "archive", "building", "comparison", "embeddings", "exported",
+        "aliases", "archive", "attention", "building", "comparison", "embeddings", "exported",
         "foreign_predictions", "ingest_report",
         "journal", "pixels", "predictions", "quarantine", "reduce_report",
-        "report", "run_folder", "schedules", "selection", "site_models", "source_paths", "splits",
+        "report", "run_folder", "schedules", "selection", "site_models", "source_paths",
+        "split_tables", "splits",
         "unmatched_labels", "weights",
     }  # fmt: skip
 
@@ -243,7 +247,7 @@ def test_the_example_of_a_record_reads_back(tmp_path, name):
     content = found if isinstance(found, dict) else vars(found)
     assert set(shown) - {"schema", "digest"} == set(content)
     for key, value in content.items():
-        assert json.loads(json.dumps(value)) == shown[key]
+        assert json.loads(json.dumps(value, default=vars)) == shown[key]
 
 
 def test_the_digest_of_the_example_plan_is_its_digest(tmp_path):

@@ -208,6 +208,19 @@ def test_paths_in_a_file_are_relative_to_the_file(tmp_path):
     assert settings.by == "not/a/path"
 
 
+def test_paths_deeper_in_a_file_are_relative_to_it_too(tmp_path):
+    class Inside(Settings):
+        file: Path | None = None
+        name: str = "a"
+
+    class Outside(Settings):
+        inside: Inside = Inside()
+
+    file = write(tmp_path / "conf" / "a.yaml", {"inside": {"file": "../s.csv", "name": "b/c"}})
+    found = loading.resolve(Outside, "reduce", loading.Sources(files=[file]))
+    assert found.inside == Inside(file=tmp_path / "conf" / ".." / "s.csv", name="b/c")
+
+
 def test_a_home_folder_in_a_file_is_that_of_the_user(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     values = {"archive": "~/arc", "sources": ["~/scans", "~"]}

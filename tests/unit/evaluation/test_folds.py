@@ -78,6 +78,47 @@ def test_a_mixed_patient_counts_as_the_rarer_class():
     assert sorted(plan[f"k{i:02d}"] for i in range(5)) == [0, 1, 2, 3, 4]
 
 
+def test_class_and_site_are_spread_evenly_together():
+    """Of 3 sites x 2 classes: folds differ by one patient in every class and in every stratum."""
+    rng = np.random.default_rng(1)
+    keys = [f"k{i:03d}" for i in range(97)]
+    labels = [str(int(rng.random() < 0.3)) for _ in keys]
+    site = {key: "abc"[rng.integers(3)] for key in keys}
+    plans = folds.assign(keys, labels, n_folds=5, repeats=3, seed=0, site=site)
+    assert len({tuple(plan.values()) for plan in plans}) == 3
+    label = dict(zip(keys, labels, strict=True))
+    for plan in plans:
+        for group in (lambda k: label[k], lambda k: (label[k], site[k]), lambda _: "everyone"):
+            for wanted in {group(key) for key in keys}:
+                count = Counter(plan[key] for key in keys if group(key) == wanted)
+                sizes = [count[fold] for fold in range(5)]
+                assert max(sizes) - min(sizes) <= 1
+
+
+def test_strata_smaller_than_the_folds_are_dealt_too():
+    keys = [f"k{i:02d}" for i in range(20)]
+    labels = [str(i % 2) for i in range(20)]
+    site = {key: f"site{i // 4}" for i, key in enumerate(keys)}
+    (plan,) = folds.assign(keys, labels, n_folds=5, repeats=1, seed=0, site=site)
+    held = Counter((plan[key], name) for key, name in zip(keys, labels, strict=True))
+    assert set(held.values()) == {2}
+
+
+def test_a_split_that_misses_a_class_is_drawn_again():
+    """Three of four with b also have c, and so have three of four with d.
+
+    Both quartets go to four folds, one each. In a quarter of all draws the one without c is in the
+    same fold twice, and that fold has no c.
+    """
+    held = {"b": 4, "d": 4, "a": 12}
+    patients = [(f"{name}{k}", name) for name, n in held.items() for k in range(n)]
+    patients += [(f"{name}{k}", "c") for name in "bd" for k in range(3)]
+    keys, labels = zip(*patients, strict=True)
+    for seed in range(30):
+        (plan,) = folds.assign(keys, labels, n_folds=4, repeats=1, seed=seed)
+        assert len({(plan[key], name) for key, name in patients}) == 16
+
+
 def test_too_many_folds_name_the_largest_that_works():
     patients = [f"k{i}" for i in range(12)]
     labels = ["1"] * 3 + ["0"] * 9
