@@ -10,7 +10,7 @@ import platform
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -80,6 +80,7 @@ class RunFolder:
 
     path: Path
     inputs: Mapping[str, str]  # what it reads -> digest
+    cautions: list[str] = field(default_factory=list)  # what speaks against the result
 
     @property
     def log(self) -> RunLog:
@@ -212,6 +213,7 @@ def _status(folder: RunFolder, stage: str) -> Iterator[None]:
         }
         record |= {"pid": os.getpid()} if status == "running" else {}
         record |= {"error": error} if error else {}
+        record |= {"cautions": list(folder.cautions)} if folder.cautions else {}
         records.write(folder.path / "status.json", STATUS_SCHEMA, record)
 
     say("running")
@@ -236,7 +238,11 @@ def _check_resumable(folder: RunFolder, stage: str, settings: Settings) -> None:
         raise ArtifactError("nothing to resume", where=str(out), fix="start it without --resume")
     status = read_status(out)
     if status["stage"] != stage:
-        raise UsageError(f"this is a {status['stage']} run, not {stage}", where=str(out))
+        raise UsageError(
+            f"this is a {status['stage']} run, not {stage}",
+            where=str(out),
+            fix=f"continue it with `medssl {status['stage']} … --resume`, or choose another --out",
+        )
     if status["status"] == "finished":
         raise UsageError(
             "the run is finished", where=str(out), fix="start a new one in another folder"

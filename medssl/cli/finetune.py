@@ -17,36 +17,51 @@ def finetune(  # noqa: PLR0913 - one parameter per option
         str | None, typer.Option(help="Pretrain run, weight file, or none for random weights.")
     ] = None,
     out: options.RunOut = None,
-    target: Annotated[str | None, typer.Option(help="Label column; default: the only one.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Label column; default auto: the only one.")
+    ] = None,
     positive: Annotated[str | None, typer.Option(help="Positive class of two.")] = None,
-    schedule: Annotated[str | None, typer.Option(help=options.choices(freezing))] = None,
+    schedule: Annotated[str | None, typer.Option(help=options.choices(freezing, "full"))] = None,
     encoder: Annotated[str | None, typer.Option(help=options.choices(encoders))] = None,
-    folds: Annotated[int | None, typer.Option(min=2, help="Folds of patients.")] = None,
-    repeats: Annotated[int | None, typer.Option(min=1, help="How often to split anew.")] = None,
+    folds: Annotated[int | None, typer.Option(min=2, help="Folds of patients; default 5.")] = None,
+    repeats: Annotated[
+        int | None, typer.Option(min=1, help="How often to split anew; default 1.")
+    ] = None,
     group: Annotated[
-        str | None, typer.Option(help="patient, or none: every image is its own patient.")
+        str | None,
+        typer.Option(help="patient, or none: every image is its own patient; default patient."),
     ] = None,
     aliases: Annotated[
         Path | None,
         typer.Option(help="Reduce run or probable_alias.csv: count ids of one patient as one."),
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="A named set of settings: bpd2025.")] = None,
+    preset: Annotated[str | None, typer.Option(help=options.presets("finetune"))] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the images, under the schedule.")
+        int | None,
+        typer.Option(min=1, help="Passes over the images, under the schedule; default auto."),
     ] = None,
     probe_epochs: Annotated[
-        int | None, typer.Option(min=0, help="Epochs of a linear probe before them.")
+        int | None, typer.Option(min=0, help="Epochs of a linear probe before them; default 0.")
     ] = None,
     cutmix: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of batches mixed by CutMix.")
+        float | None,
+        typer.Option(min=0, max=1, help="Share of batches mixed by CutMix; default 0.0."),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=2, help="Images per step.")] = None,
-    image_size: Annotated[int | None, typer.Option(min=16, help="Side of the input, px.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, 32, bf16 or 16.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=2, help="Images per step; default auto.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=16, help="Side of the input, px; default auto.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, 32, bf16 or 16; default auto.")
+    ] = None,
     allow_partial: Annotated[
         bool | None, typer.Option("--allow-partial", help="Accept weights that do not fill it.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Decides everything that is drawn.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Decides everything that is drawn; default 0.")
+    ] = None,
     device: options.Device = "auto",
     config: options.ConfigFiles = None,
     sets: options.Sets = None,
@@ -70,7 +85,7 @@ def finetune(  # noqa: PLR0913 - one parameter per option
     )
     from medssl.stages import finetune as stage  # torch loads here: --help stays fast
 
-    folder = options.run_folder(out, "finetune")
+    folder = options.run_folder(out, "finetune", resume=resume)
     if dry_run:
         planned = stage.plan(settings, device=device)
         console.plan(

@@ -31,7 +31,10 @@ from medssl.cli import (
 from medssl.foundation.errors import Interrupted, MedSSLError, ResourceError
 
 CTRL_C = 130  # exit code
-_CONTINUE = "the same command with --resume continues what was begun"
+_CONTINUE = (
+    "the same command with --resume, and with -o for its folder, continues what was begun; "
+    "if nothing was, leave --resume out"
+)
 
 app = typer.Typer(
     name="medssl",

@@ -115,7 +115,7 @@ def open_source(path: Path) -> Source:
         raise ArtifactError(
             "no encoder",
             where=str(path),
-            fix="give a folder written by `medssl pretrain`, a file of weights, or none",
+            fix="give a folder written by `medssl pretrain`, or a file of weights",
         )
     return _verified(path)
 
@@ -137,6 +137,8 @@ def factory(
     """
     plugin = plugins.load(encoders, name)
     config = decode(plugin.Config, options, where="encoder_options")
+    if source is not None and spatial_dims == 2:
+        require_2d(source)
 
     def build() -> tuple[nn.Module, weights.Match | None]:
         encoder: nn.Module = plugin.build(in_channels, spatial_dims, config)
@@ -154,6 +156,22 @@ def factory(
         notes += tuple(f"starting weights: {n} {what}" for what, n in match.changes.items())
         notes += () if match.complete else (f"partial weights: {match.table()}",)
     return Factory(lambda: build()[0], notes, tuple(encoder.groups()))  # type: ignore[operator]
+
+
+def require_2d(source: Source) -> None:
+    """Check that weights are not of an encoder for volumes.
+
+    Raises:
+        ArtifactError: They are.
+    """
+    dims = source.info.spatial_dims if source.info else source.facts().get("spatial_dims")
+    if dims == 3:
+        raise ArtifactError(
+            "the weights are of an encoder for whole series (3D), and single images are to be seen",
+            where=str(source.path),
+            fix="give one pretrained with --spatial-dims 2; of those for series `medssl embed` and "
+            "`medssl pretrain --spatial-dims 3` can make use, `medssl finetune` cannot yet",
+        )
 
 
 def _bare(path: Path) -> Source:

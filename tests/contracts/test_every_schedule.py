@@ -1,5 +1,6 @@
 """What every file of freezing/ must do, tested from the moment it exists."""
 
+import narrow
 import numpy as np
 import pytest
 import torch
@@ -10,7 +11,6 @@ from medssl.config.training import CutMix, Intensity, Views
 from medssl.data import views as recipes
 from medssl.data.mixing import cutmix
 from medssl.foundation import plugins
-from medssl.models.encoders import resnet18
 from medssl.models.site_model import SiteModel
 from medssl.training import optim
 
@@ -25,7 +25,7 @@ def load(name):
 
 
 def site_model():
-    return SiteModel(resnet18.build(1, 2, resnet18.Config()), n_outputs=1, dropout=0.1)
+    return SiteModel(narrow.residual(), n_outputs=1, dropout=0.1)
 
 
 def layer_groups(plugin, config, groups):

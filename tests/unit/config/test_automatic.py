@@ -180,6 +180,36 @@ def test_the_rate_follows_the_images_there_are_not_those_asked_for():
     assert more == all_of_them
 
 
+@pytest.mark.parametrize(
+    ("asked", "n", "processes", "expected"),
+    [(500, 48, 1, 48), (48, 48, 1, 48), (49, 48, 1, 48), (500, 47, 4, 44), (12, 48, 5, 12)],
+)
+def test_a_batch_has_no_more_images_than_there_are(asked, n, processes, expected):
+    given = pretraining(batch_size=asked, optim={"lr": 0.5})
+    settings, reasons = resolved(given, n, side=64, n_processes=processes)
+    assert settings.batch_size == expected
+    said = [reason for reason in reasons if reason.startswith("batch_size")]
+    if asked > n:
+        (reason,) = said
+        assert reason == (
+            f"batch_size {expected} instead of {asked}: there are {n} images to train on; "
+            "optim.lr 0.5 is kept"
+        )
+    else:
+        assert said == []
+
+
+def test_everything_else_follows_from_the_batch_there_is():
+    more, all_of_them = (resolved(pretraining(batch_size=n), 48)[0] for n in (5000, 48))
+    assert more == all_of_them
+    assert pretrain.steps_per_epoch(more, n_images=48, n_whole=48) == 1
+
+
+def test_with_the_updates_of_all_images_a_batch_is_one_of_all_images():
+    given = pretraining(batch_size=5000, budget_mode="updates")
+    assert resolved(given, 30, n_whole=1000)[0].batch_size == 1000
+
+
 @pytest.mark.parametrize("gpu", [False, True])
 @pytest.mark.parametrize("given", [{}, {"batch_size": 100}, {"epochs": 7}])
 def test_a_selection_with_the_updates_of_all_images_has_their_length(given, gpu):

@@ -2,17 +2,17 @@
 
 import math
 
+import narrow
 import pytest
 import torch
 
 from medssl.models import heads
-from medssl.models.encoders import resnet18
 from medssl.models.site_model import SiteModel, probabilities
 
 
 def model(n_outputs=1, dropout=0.0):
     torch.manual_seed(0)
-    return SiteModel(resnet18.build(1, 2, resnet18.Config()), n_outputs, dropout)
+    return SiteModel(narrow.residual(), n_outputs, dropout)
 
 
 def test_groups_run_from_the_head_to_the_stem():
