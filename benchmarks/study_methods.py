@@ -16,9 +16,6 @@ import argparse
 import csv
 import json
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +23,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from commands import medssl, once
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from medssl.artifacts import archive, embeddings, run_folder
+from medssl.artifacts import archive, embeddings
 from medssl.config.training import Intensity
 from medssl.data.batches import plain_batches
 from medssl.data.store import ImageStore
@@ -79,27 +77,6 @@ class Labelled:
     test: NDArray[np.bool_]
 
 
-def medssl(study: Study, *words: object) -> dict[str, Any]:
-    """Run a command, and return what it printed as JSON."""
-    command = [sys.executable, "-m", "medssl", *map(str, words), "--json"]
-    with (study.out / "log.txt").open("a", encoding="utf-8") as log:
-        log.write(f"$ {' '.join(command[2:])}\n")
-        log.flush()
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=log, check=True)
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
-
-
-def once(study: Study, folder: Path, *words: object) -> None:
-    """Run a stage into ``folder`` unless it is finished; continue it where it stopped."""
-    status = folder / "status.json"
-    if status.is_file() and run_folder.read_status(folder)["status"] == "finished":
-        return
-    begun = time.monotonic()
-    medssl(study, *words, "-o", folder, *(("--resume",) if status.is_file() else ()))
-    print(f"{folder.relative_to(study.out)}  {time.monotonic() - begun:.0f} s", file=sys.stderr)
-
-
 def ingest(study: Study) -> None:
     """Ingest both sources into one archive."""
     if (study.archive / "archive.json").is_file():
@@ -115,7 +92,7 @@ def ingest(study: Study) -> None:
     files.write_text(study.out / "labels.csv", "\n".join(lines) + "\n")
     words = ("--labels", study.out / "labels.csv", "--key", "path", "--label", TARGET, "--patient",
              "col:patient", "--site", "col:site", "--size", 128)  # fmt: skip
-    medssl(study, "ingest", *(study.data / n for n in SETS), *words, "-o", study.archive)
+    medssl(study.out, "ingest", *(study.data / n for n in SETS), *words, "-o", study.archive)
 
 
 def train(study: Study) -> None:
@@ -127,8 +104,8 @@ def train(study: Study) -> None:
         preset = ("--preset", PRESETS[method]) if method in PRESETS else ()
         encoder = () if method == "mae" else ("--encoder", "resnet18")
         words = ("pretrain", study.archive, "--method", method, "--seed", study.seed, *preset)
-        once(study, run, *words, *encoder, *shared)
-        once(study, study.out / "embed" / run.name, "embed", study.archive, "--encoder", run,
+        once(study.out, run, *words, *encoder, *shared)
+        once(study.out, study.out / "embed" / run.name, "embed", study.archive, "--encoder", run,
              "--device", "cpu")  # fmt: skip
 
 

@@ -16,7 +16,6 @@ and sets the number of epochs so that all arms and seeds fit.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -24,9 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import commands
 import numpy as np
+from commands import finished, medssl
 
-from medssl.artifacts import predictions, run_folder
+from medssl.artifacts import predictions
 from medssl.evaluation import assessment, intervals, units
 from medssl.foundation import files, seeding
 
@@ -83,38 +84,9 @@ class Study:
         return self.out / "probe" / (arm if arm == "untrained" else f"{arm}-{seed}")
 
 
-class TimeIsUpError(Exception):
-    """The rest has to wait for another call."""
-
-
-def medssl(study: Study, *words: object) -> dict[str, Any]:
-    """Run a command, and return what it printed as JSON."""
-    command = [sys.executable, "-m", "medssl", *map(str, words), "--json"]
-    with (study.out / "log.txt").open("a", encoding="utf-8") as log:
-        log.write(f"$ {' '.join(command[2:])}\n")
-        log.flush()
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=log, check=True)
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
-
-
-def finished(folder: Path) -> bool:
-    """Return whether a run is there and whole."""
-    if not (folder / "status.json").is_file():
-        return False
-    return run_folder.read_status(folder)["status"] == "finished"
-
-
 def once(study: Study, folder: Path, *words: object) -> None:
-    """Run a stage into ``folder`` unless it is finished; continue it where it stopped."""
-    if finished(folder):
-        return
-    if time.monotonic() > study.deadline:
-        raise TimeIsUpError
-    begun = time.monotonic()
-    resume = ("--resume",) if (folder / "status.json").is_file() else ()
-    medssl(study, *words, "-o", folder, *resume)
-    print(f"{folder.relative_to(study.out)}  {time.monotonic() - begun:.0f} s", file=sys.stderr)
+    """Run a stage into ``folder`` unless it is finished, as long as there is time."""
+    commands.once(study.out, folder, *words, deadline=study.deadline)
 
 
 def prepare(study: Study) -> None:
@@ -122,7 +94,7 @@ def prepare(study: Study) -> None:
     if not (study.archive / "archive.json").is_file():
         words = ("--exclude", "*masks/*", "--patient", "col:case_id", "--label", "label")
         resume = ("--resume",) if study.archive.exists() else ()
-        medssl(study, "ingest", study.scans, *words, "-o", study.archive, *resume)
+        medssl(study.out, "ingest", study.scans, *words, "-o", study.archive, *resume)
     for name in study.strategies:
         words = (*STRATEGIES[name], "--within", "series", "--controls", len(study.seeds))
         once(study, study.out / "reduce" / name, "reduce", study.archive, *words)
@@ -134,9 +106,11 @@ def epochs(study: Study, hours: float, given: int | None) -> int:
     if path.is_file():
         return int(json.loads(path.read_text(encoding="utf-8"))["epochs"])
     timed = ("--dry-run", "--device", "cpu")
-    one = medssl(study, "pretrain", study.archive, "--epochs", 1, *TRAINED, *VIEWS, *SHORT, *timed)
+    one = medssl(
+        study.out, "pretrain", study.archive, "--epochs", 1, *TRAINED, *VIEWS, *SHORT, *timed
+    )
     words = ("--init-from", "none", "--image-size", SIDE, *PROBE, *STILL, *timed)
-    probe = medssl(study, "finetune", study.archive, *words)["cost"]["seconds"]
+    probe = medssl(study.out, "finetune", study.archive, *words)["cost"]["seconds"]
     per_epoch = one["cost"]["seconds"]
     n_runs = len(study.arms) * len(study.seeds)
     fit = int((SAFETY * hours * 3600 / n_runs - probe) / per_epoch)
@@ -282,7 +256,7 @@ def main() -> None:
     try:
         prepare(study)
         train(study, epochs(study, given.hours, given.epochs))
-    except TimeIsUpError:
+    except commands.TimeIsUpError:
         print("the time is up; the same command continues", file=sys.stderr)
     found = summary(study)
     show(found)

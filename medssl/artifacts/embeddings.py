@@ -90,9 +90,11 @@ def read_table(folder: Path) -> pa.Table:
     try:
         table = pq.read_table(path)
     except FileNotFoundError as error:
-        raise ArtifactError("no such file", where=str(path)) from error
+        raise ArtifactError("no such file", where=str(path), fix=schema.RESTORE) from error
     except (pa.ArrowInvalid, OSError) as error:
-        raise ArtifactError("not a readable Parquet file", where=str(path)) from error
+        raise ArtifactError(
+            "not a readable Parquet file", where=str(path), fix=schema.RESTORE
+        ) from error
     found = (table.schema.metadata or {}).get(b"medssl_schema", b"").decode()
     schema.require(found, EMBEDDINGS_SCHEMA, where=path)
     return table

@@ -79,7 +79,9 @@ def _read_parquet(path: Path) -> tuple[list[str], list[tuple[int, Mapping[str, s
             names = [name for name in file.schema_arrow.names if name in {*REQUIRED, *OPTIONAL}]
             rows = file.read(columns=names).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError("not a readable Parquet file", where=str(path)) from error
+        raise DataError(
+            "not a readable Parquet file", where=str(path), fix="write it again, or as CSV"
+        ) from error
     texts = [{k: "" if v is None else str(v) for k, v in row.items()} for row in rows]
     return names, list(enumerate(texts, start=1))
 

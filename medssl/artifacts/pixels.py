@@ -7,6 +7,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from medssl.artifacts import schema
 from medssl.foundation import files
 from medssl.foundation.errors import ArtifactError
 
@@ -64,9 +65,11 @@ def read(archive: Path, shard: int) -> NDArray[np.generic]:
     try:
         store: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
-        raise ArtifactError("no such pixel shard", where=str(path)) from error
+        raise ArtifactError("no such pixel shard", where=str(path), fix=schema.RESTORE) from error
     except (ValueError, OSError, EOFError) as error:
-        raise ArtifactError("the pixel shard is damaged", where=str(path)) from error
+        raise ArtifactError(
+            "the pixel shard is damaged", where=str(path), fix=schema.RESTORE
+        ) from error
     return store
 
 

@@ -22,11 +22,11 @@ def read(path: Path, expected: str) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ArtifactError("no such file", where=str(path)) from error
+        raise ArtifactError("no such file", where=str(path), fix=schema.RESTORE) from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ArtifactError("not a JSON file", where=str(path)) from error
+        raise ArtifactError("not a JSON file", where=str(path), fix=schema.RESTORE) from error
     if not isinstance(record, dict):
-        raise ArtifactError("not a JSON object", where=str(path))
+        raise ArtifactError("not a JSON object", where=str(path), fix=schema.RESTORE)
     schema.require(record.pop("schema", None), expected, where=path)
     return record
 
@@ -50,7 +50,9 @@ def fill(kind: type[T], record: Mapping[str, Any], path: Path) -> T:
     needed = [f.name for f in known if f.default is MISSING and f.default_factory is MISSING]
     missing = [name for name in needed if name not in record]
     if missing:
-        raise ArtifactError(f"lacks the keys {', '.join(missing)}", where=str(path))
+        raise ArtifactError(
+            f"lacks the keys {', '.join(missing)}", where=str(path), fix=schema.RESTORE
+        )
     values = {f.name: record[f.name] for f in known if f.name in record}
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 

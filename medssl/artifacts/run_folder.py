@@ -10,7 +10,7 @@ import platform
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +27,7 @@ from medssl.foundation.errors import ArtifactError, Interrupted, MedSSLError, Us
 STATUS_SCHEMA = "medssl.status/1"
 ENV_SCHEMA = "medssl.env/1"
 _REMAKE = "restore the file, or run the stage again in another folder"
+_ALIKE = {"finetune": ("finetune", "tune")}  # stages that leave the same files behind
 LIBRARIES = (
     "lightning-fabric", "monai", "nibabel", "numpy", "pillow", "pyarrow", "pydantic", "pydicom",
     "safetensors", "scikit-learn", "scipy", "torch",
@@ -80,6 +81,7 @@ class RunFolder:
 
     path: Path
     inputs: Mapping[str, str]  # what it reads -> digest
+    cautions: list[str] = field(default_factory=list)  # what speaks against the result
 
     @property
     def log(self) -> RunLog:
@@ -157,7 +159,7 @@ def require_finished(run: Path, stage: str | None = None) -> None:
     if not (run / "status.json").is_file():
         raise ArtifactError("no run", where=str(run), fix=f"give a folder written by `{wanted}`")
     status = read_status(run)
-    if stage and status["stage"] != stage:
+    if stage and status["stage"] not in _ALIKE.get(stage, (stage,)):
         raise ArtifactError(
             f"not a {stage} run but one of {status['stage']}",
             where=str(run),
@@ -212,6 +214,7 @@ def _status(folder: RunFolder, stage: str) -> Iterator[None]:
         }
         record |= {"pid": os.getpid()} if status == "running" else {}
         record |= {"error": error} if error else {}
+        record |= {"cautions": list(folder.cautions)} if folder.cautions else {}
         records.write(folder.path / "status.json", STATUS_SCHEMA, record)
 
     say("running")
@@ -236,7 +239,11 @@ def _check_resumable(folder: RunFolder, stage: str, settings: Settings) -> None:
         raise ArtifactError("nothing to resume", where=str(out), fix="start it without --resume")
     status = read_status(out)
     if status["stage"] != stage:
-        raise UsageError(f"this is a {status['stage']} run, not {stage}", where=str(out))
+        raise UsageError(
+            f"this is a {status['stage']} run, not {stage}",
+            where=str(out),
+            fix=f"continue it with `medssl {status['stage']} … --resume`, or choose another --out",
+        )
     if status["status"] == "finished":
         raise UsageError(
             "the run is finished", where=str(out), fix="start a new one in another folder"

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from medssl.foundation.errors import ArtifactError
 
+RESTORE = "restore the file, or run the command that wrote it again in another folder"
+
 
 def require(found: object, expected: str, *, where: Path) -> None:
     """Check that ``found`` is the schema this version reads.

@@ -27,18 +27,24 @@ def read(path: Path, expected: str, columns: pa.Schema) -> pa.Table:
     try:
         table = pq.read_table(path)
     except FileNotFoundError as error:
-        raise ArtifactError("no such file", where=str(path)) from error
+        raise ArtifactError("no such file", where=str(path), fix=schema.RESTORE) from error
     except (pa.ArrowInvalid, OSError) as error:
-        raise ArtifactError("not a readable Parquet file", where=str(path)) from error
+        raise ArtifactError(
+            "not a readable Parquet file", where=str(path), fix=schema.RESTORE
+        ) from error
     found = (table.schema.metadata or {}).get(_KEY, b"").decode()
     schema.require(found, expected, where=path)
     missing = [name for name in columns.names if name not in table.schema.names]
     if missing:
-        raise ArtifactError(f"lacks the columns {', '.join(missing)}", where=str(path))
+        raise ArtifactError(
+            f"lacks the columns {', '.join(missing)}", where=str(path), fix=schema.RESTORE
+        )
     try:
         return table.select(columns.names).cast(columns)
     except pa.ArrowException as error:
-        raise ArtifactError(f"a column has another type: {error}", where=str(path)) from error
+        raise ArtifactError(
+            f"a column has another type: {error}", where=str(path), fix=schema.RESTORE
+        ) from error
 
 
 def write(path: Path, expected: str, table: pa.Table) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from medssl.artifacts import records
+from medssl.artifacts import records, schema
 from medssl.foundation import files
 from medssl.foundation.errors import ArtifactError
 
@@ -87,7 +87,7 @@ def read_tensors(path: Path) -> dict[str, NDArray[np.generic]]:
     try:
         return dict(load_file(path))
     except FileNotFoundError as error:
-        raise ArtifactError("no such weight file", where=str(path)) from error
+        raise ArtifactError("no such weight file", where=str(path), fix=schema.RESTORE) from error
     except TypeError as error:  # bfloat16, which numpy does not know
         raise ArtifactError(
             "the weights are not in a number format numpy knows",

@@ -27,11 +27,17 @@ def compare(  # noqa: PLR0913 - one parameter per option
         typer.Option("--all-pairs", help="Compare every pair, not only each with the first."),
     ] = None,
     aggregate: Annotated[
-        str | None, typer.Option(help="Image scores to a patient score: mean or max.")
+        str | None, typer.Option(help="Image scores to a patient score: mean or max; default mean.")
     ] = None,
-    resamples: Annotated[int | None, typer.Option(help="Bootstrap resamples of patients.")] = None,
-    level: Annotated[float | None, typer.Option(help="Level of the intervals.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Decides everything that is drawn.")] = None,
+    resamples: Annotated[
+        int | None, typer.Option(help="Bootstrap resamples of patients; default 2000.")
+    ] = None,
+    level: Annotated[
+        float | None, typer.Option(help="Level of the intervals; default 0.95.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Decides everything that is drawn; default 0.")
+    ] = None,
     config: options.ConfigFiles = None,
     sets: options.Sets = None,
     resume: options.Resume = False,
@@ -49,7 +55,7 @@ def compare(  # noqa: PLR0913 - one parameter per option
         "seed": seed, "smoke": smoke,
     }  # fmt: skip
     settings = options.settings(CompareSettings, "compare", flags, files=config, sets=sets)
-    folder = options.run_folder(out, "compare")
+    folder = options.run_folder(out, "compare", resume=resume)
     if dry_run:
         planned = stage.plan(settings)
         console.plan("compare", planned, stage.cost(settings), folder, as_json=as_json)

@@ -199,12 +199,13 @@ def _decoders() -> dict[str, str]:
 
 
 def _extras() -> dict[str, str]:
-    """Return the optional extras; the one for developers is none of a user's."""
+    """Return the versions of the optional extras; that for developers is none of a user's."""
     found: dict[str, str] = {}
     for requirement in _requirements():
         told = re.search(r"extra == ['\"]([\w-]+)['\"]", requirement)
         if told and told[1] != "dev":
             here = _version(_name(requirement), f"medssl[{told[1]}]")
-            before = found.get(told[1], here)
-            found[told[1]] = before if before.startswith(_MISSING) else here
+            parts = [found.get(told[1], here), here]
+            lacking = next((part for part in parts if part.startswith(_MISSING)), None)
+            found[told[1]] = lacking or ", ".join(dict.fromkeys(parts))
     return found

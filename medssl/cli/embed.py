@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from medssl.cli import console, options
+from medssl.foundation.wording import counted
 
 
 def embed(  # noqa: PLR0913 - one parameter per option
@@ -16,7 +17,10 @@ def embed(  # noqa: PLR0913 - one parameter per option
         Path | None, typer.Option(help="Run of `medssl pretrain`, or its export folder.")
     ] = None,
     layer: Annotated[
-        str | None, typer.Option(help="Layer to read, such as layer3; default: the last.")
+        str | None,
+        typer.Option(
+            help="Layer to read: layer1, layer2, layer3 or layer4 of a ResNet; default: the last."
+        ),
     ] = None,
     device: options.Device = "auto",
     config: options.ConfigFiles = None,
@@ -37,8 +41,9 @@ def embed(  # noqa: PLR0913 - one parameter per option
         console.plan("embed", planned, stage.cost(settings, device=device), folder, as_json=as_json)
         return
     result = stage.run(settings, folder, console.RichReporter(), device=device)
+    what = "series" if result.spatial_dims == 3 else "image"
     rows = [
-        ("rows", f"{result.n_rows} of {result.n_patients} patients"),
+        ("rows", f"{counted(result.n_rows, what)} of {counted(result.n_patients, 'patient')}"),
         ("features", f"{result.feature_size} at {result.layer} of {result.encoder}"),
         ("table", result.embeddings),
     ]

@@ -18,20 +18,27 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
         ),
     ] = None,
     aggregate: Annotated[
-        str | None, typer.Option(help="Image scores to a patient score: mean or max.")
+        str | None, typer.Option(help="Image scores to a patient score: mean or max; default mean.")
     ] = None,
     threshold: Annotated[
         str | None,
         typer.Option(
-            help="From this score on a unit is called positive; auto (0.5 for probabilities), none."
+            help="From this score on a unit is called positive: a number, none or auto (0.5 for "
+            "probabilities); default auto."
         ),
     ] = None,
     prevalence: Annotated[
         str | None, typer.Option(help="Predictive values at these as well, for example 0.05,0.1.")
     ] = None,
-    resamples: Annotated[int | None, typer.Option(help="Bootstrap resamples of patients.")] = None,
-    level: Annotated[float | None, typer.Option(help="Level of the intervals.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Decides everything that is drawn.")] = None,
+    resamples: Annotated[
+        int | None, typer.Option(help="Bootstrap resamples of patients; default 2000.")
+    ] = None,
+    level: Annotated[
+        float | None, typer.Option(help="Level of the intervals; default 0.95.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Decides everything that is drawn; default 0.")
+    ] = None,
     config: options.ConfigFiles = None,
     sets: options.Sets = None,
     resume: options.Resume = False,
@@ -49,7 +56,7 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
         "resamples": resamples, "level": level, "seed": seed, "smoke": smoke,
     }  # fmt: skip
     settings = options.settings(EvaluateSettings, "evaluate", flags, files=config, sets=sets)
-    folder = options.run_folder(out, "evaluate")
+    folder = options.run_folder(out, "evaluate", resume=resume)
     if dry_run:
         planned = stage.plan(settings)
         console.plan("evaluate", planned, stage.cost(settings), folder, as_json=as_json)

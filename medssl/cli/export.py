@@ -16,7 +16,10 @@ def export(  # noqa: PLR0913 - one parameter per option
     out: options.RunOut = None,
     kind: Annotated[
         str | None,
-        typer.Option("--format", help="torchvision (names of its tensors), onnx or monai-bundle."),
+        typer.Option(
+            "--format",
+            help="torchvision (names of its tensors), onnx or monai-bundle; default torchvision.",
+        ),
     ] = None,
     config: options.ConfigFiles = None,
     sets: options.Sets = None,

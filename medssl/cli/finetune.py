@@ -19,33 +19,42 @@ def finetune(  # noqa: PLR0913 - one parameter per option
     out: options.RunOut = None,
     target: Annotated[
         list[str] | None,
-        typer.Option(help="Label column; default: the only one. Repeat it for several at once."),
+        typer.Option(
+            help="Label column; default auto: the only one. Repeat it for several at once."
+        ),
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option(
-            help="binary, multi_class, multi_label, ordinal or regression; default: by the labels."
-        ),
+        typer.Option(help="binary, multi_class, multi_label, ordinal or regression; default auto."),
     ] = None,
     positive: Annotated[str | None, typer.Option(help="Positive class of two.")] = None,
-    schedule: Annotated[str | None, typer.Option(help=options.choices(freezing))] = None,
+    schedule: Annotated[str | None, typer.Option(help=options.choices(freezing, "full"))] = None,
     encoder: Annotated[str | None, typer.Option(help=options.choices(encoders))] = None,
     spatial_dims: Annotated[
-        int | None, typer.Option(min=2, max=3, help="2: images, 3: whole series as volumes.")
+        int | None,
+        typer.Option(min=2, max=3, help="2: images, 3: whole series as volumes; default auto."),
     ] = None,
     pooling: Annotated[
         str | None,
-        typer.Option(help="mean, max or attention: judge a series by slices read as images."),
+        typer.Option(
+            help="Judge a series by slices read as images: mean, max or attention; default none."
+        ),
     ] = None,
     slices: Annotated[
-        int | None, typer.Option(min=2, help="Slices of a series that are pooled.")
+        int | None, typer.Option(min=2, help="Slices of a series that are pooled; default 16.")
     ] = None,
-    depth: Annotated[int | None, typer.Option(min=1, help="Slices of a 3D input.")] = None,
-    folds: Annotated[int | None, typer.Option(min=2, help="Folds of patients.")] = None,
-    repeats: Annotated[int | None, typer.Option(min=1, help="How often to split anew.")] = None,
+    depth: Annotated[
+        int | None, typer.Option(min=1, help="Slices of a 3D input; default auto.")
+    ] = None,
+    folds: Annotated[int | None, typer.Option(min=2, help="Folds of patients; default 5.")] = None,
+    repeats: Annotated[
+        int | None, typer.Option(min=1, help="How often to split anew; default 1.")
+    ] = None,
     split: Annotated[
         str | None,
-        typer.Option(help="Who is tested: folds, site (each once), hold_out, time or file."),
+        typer.Option(
+            help="Who is tested: folds, site (each once), hold_out, time or file; default folds."
+        ),
     ] = None,
     hold_out: Annotated[
         list[str] | None,
@@ -53,45 +62,59 @@ def finetune(  # noqa: PLR0913 - one parameter per option
     ] = None,
     inner: Annotated[
         str | None,
-        typer.Option(help="Share of the training patients set apart to choose on, or auto."),
+        typer.Option(help="Share of the training patients set apart to choose on; default auto."),
     ] = None,
     patience: Annotated[
         int | None, typer.Option(min=1, help="Epochs without a lower inner loss, then stop.")
     ] = None,
     group: Annotated[
-        str | None, typer.Option(help="patient, or none: every image is its own patient.")
+        str | None,
+        typer.Option(help="patient, or none: every image is its own patient; default patient."),
     ] = None,
     aliases: Annotated[
         Path | None,
         typer.Option(help="Reduce run or probable_alias.csv: count ids of one patient as one."),
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="A named set of settings: bpd2025.")] = None,
+    preset: Annotated[str | None, typer.Option(help=options.presets("finetune"))] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the images, under the schedule.")
+        int | None,
+        typer.Option(min=1, help="Passes over the images, under the schedule; default auto."),
     ] = None,
     probe_epochs: Annotated[
-        int | None, typer.Option(min=0, help="Epochs of a linear probe before them.")
+        int | None, typer.Option(min=0, help="Epochs of a linear probe before them; default auto.")
     ] = None,
     cutmix: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of batches mixed by CutMix.")
+        float | None,
+        typer.Option(min=0, max=1, help="Share of batches mixed by CutMix; default 0.0."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=2, help="Images per step; default auto.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=16, help="Side of the input, px; default auto.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, 32, bf16 or 16; default auto.")
     ] = None,
     mixup: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of batches mixed by MixUp.")
+        float | None,
+        typer.Option(min=0, max=1, help="Share of batches mixed by MixUp; default 0.0."),
     ] = None,
-    loss: Annotated[str | None, typer.Option(help=options.choices(losses))] = None,
+    loss: Annotated[str | None, typer.Option(help=options.choices(losses, "auto"))] = None,
     sampling: Annotated[
-        str | None, typer.Option(help="How classes are drawn: natural, balanced or sqrt.")
+        str | None,
+        typer.Option(help="How classes are drawn: natural, balanced or sqrt; default natural."),
     ] = None,
     loss_weights: Annotated[
-        str | None, typer.Option(help="Of the classes in the loss: none, balanced or sqrt.")
+        str | None,
+        typer.Option(help="Of the classes in the loss: none, balanced or sqrt; default none."),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=2, help="Images per step.")] = None,
-    image_size: Annotated[int | None, typer.Option(min=16, help="Side of the input, px.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, 32, bf16 or 16.")] = None,
     allow_partial: Annotated[
         bool | None, typer.Option("--allow-partial", help="Accept weights that do not fill it.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Decides everything that is drawn.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Decides everything that is drawn; default 0.")
+    ] = None,
     baselines: Annotated[
         str | None,
         typer.Option(help="Beside it, on the same folds: random and weight files, with commas."),
@@ -132,7 +155,7 @@ def finetune(  # noqa: PLR0913 - one parameter per option
     )
     from medssl.stages import finetune as stage  # torch loads here: --help stays fast
 
-    folder = options.run_folder(out, "finetune")
+    folder = options.run_folder(out, "finetune", resume=resume)
     if dry_run:
         planned = stage.plan(settings, device=device)
         console.plan(

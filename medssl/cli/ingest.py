@@ -32,15 +32,26 @@ def ingest(  # noqa: PLR0913 - one parameter per option
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Table with labels, CSV or XLSX.")] = None,
     key: Annotated[
-        str | None, typer.Option(help="What a table row names: path, stem, patient, study, series.")
+        str | None,
+        typer.Option(
+            help="What a table row names: path, stem, patient, study, series; default: best match."
+        ),
     ] = None,
     key_column: Annotated[str | None, typer.Option(help="Column with that name.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="Label column; may be repeated.")] = None,
-    patient: Annotated[str | None, typer.Option(help="tag, parent or col:NAME.")] = None,
-    site: Annotated[str | None, typer.Option(help="tag, parent or col:NAME.")] = None,
-    series: Annotated[str | None, typer.Option(help="tag, parent or col:NAME.")] = None,
-    size: Annotated[str | None, typer.Option(help="Longest stored side in px, or keep.")] = None,
-    spatial_dims: Annotated[str | None, typer.Option(help="auto, 2 or 3.")] = None,
+    patient: Annotated[
+        str | None, typer.Option(help="auto, tag, parent or col:NAME; default auto.")
+    ] = None,
+    site: Annotated[
+        str | None, typer.Option(help="auto, tag, parent or col:NAME; default auto.")
+    ] = None,
+    series: Annotated[
+        str | None, typer.Option(help="auto, tag, parent or col:NAME; default auto.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Longest stored side in px, or keep; default 256.")
+    ] = None,
+    spatial_dims: Annotated[str | None, typer.Option(help="auto, 2 or 3; default auto.")] = None,
     spacing: Annotated[
         str | None,
         typer.Option(
@@ -53,17 +64,21 @@ def ingest(  # noqa: PLR0913 - one parameter per option
         typer.Option(help="Turn volumes: where columns, rows and slices point, such as RAS."),
     ] = None,
     colour: Annotated[
-        str | None, typer.Option(help="Colour images: reject, gray (luminance) or keep.")
+        str | None,
+        typer.Option(help="Colour images: reject, gray (luminance) or keep; default reject."),
     ] = None,
     four_d: Annotated[
         str | None,
-        typer.Option("--4d", help="NIfTI of several volumes: reject, first, mean, split."),
+        typer.Option(
+            "--4d", help="NIfTI of several volumes: reject, first, mean, split; default reject."
+        ),
     ] = None,
     gaps: Annotated[
-        str | None, typer.Option(help="Series that lack slices: keep, single (slices), reject.")
+        str | None,
+        typer.Option(help="Series that lack slices: keep, single (slices), reject; default keep."),
     ] = None,
     min_slices: Annotated[
-        int | None, typer.Option(help="Shorter CT, MR and PT series are left out.")
+        int | None, typer.Option(help="Shorter CT, MR and PT series are left out; default 1.")
     ] = None,
     include: Annotated[
         list[str] | None,
@@ -74,7 +89,8 @@ def ingest(  # noqa: PLR0913 - one parameter per option
     ] = None,
     key_file: Annotated[Path | None, typer.Option(help="Institution's key for pseudonyms.")] = None,
     max_rejects: Annotated[
-        float | None, typer.Option(help="Share of rejected files that ends in exit 8.")
+        float | None,
+        typer.Option(help="Share of rejected files that ends in exit 8; default 0.05."),
     ] = None,
     thumbnails: Annotated[
         bool | None,

@@ -18,6 +18,13 @@ _FOLDERS: dict[str, ModuleType] = {
     "losses": losses,
     "strategies": reduction,
 }
+_WHAT = {
+    "methods": "how `medssl pretrain` learns without labels: --method",
+    "encoders": "networks that turn images into features: --encoder",
+    "schedules": "which layers `medssl finetune` trains when: --schedule",
+    "strategies": "how `medssl reduce` finds redundant images: --by",
+    "presets": "named settings of a stage: --preset",
+}
 
 
 class Kind(StrEnum):
@@ -32,16 +39,26 @@ class Kind(StrEnum):
 
 
 def list_plugins(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    kind: Annotated[
+        Kind | None,
+        typer.Argument(help="What to list; left out: what can be listed.", show_default=False),
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """List what can be chosen, for example methods."""
-    rows = _presets() if kind is Kind.PRESETS else _plugins(_FOLDERS[kind])
+    rows = _rows(kind)
     if as_json:
-        console.show(f"list {kind}", {"items": [{"name": n, "what": w} for n, w in rows]}, [],
-                     as_json=True)  # fmt: skip
+        items = [{"name": name, "what": what} for name, what in rows]
+        command = f"list {kind}" if kind else "list"
+        console.show(command, {"items": items}, [], as_json=True)
     else:
         console.table(["name", "what it is"], rows)
+
+
+def _rows(kind: Kind | None) -> list[tuple[str, str]]:
+    if kind is None:
+        return [(one.value, _WHAT[one]) for one in Kind]
+    return _presets() if kind is Kind.PRESETS else _plugins(_FOLDERS[kind])
 
 
 def _plugins(package: ModuleType) -> list[tuple[str, str]]:

@@ -28,11 +28,15 @@ from medssl.cli import (
     predict,
     pretrain,
     reduce,
+    tune,
 )
 from medssl.foundation.errors import Interrupted, MedSSLError, ResourceError
 
 CTRL_C = 130  # exit code
-_CONTINUE = "the same command with --resume continues what was begun"
+_CONTINUE = (
+    "the same command with --resume, and with -o for its folder, continues what was begun; "
+    "if nothing was, leave --resume out"
+)
 
 app = typer.Typer(
     name="medssl",
@@ -44,7 +48,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 STAGES = (ingest, reduce, pretrain, finetune, evaluate)
-for command in (*STAGES, predict, embed, export, compare, demo, doctor, info):
+for command in (*STAGES, tune, predict, embed, export, compare, demo, doctor, info):
     app.command()(getattr(command, command.__name__.rpartition(".")[2]))
 app.command("list")(list_plugins.list_plugins)
 

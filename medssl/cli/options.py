@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from medssl import config
 from medssl.foundation import plugins
 from medssl.foundation.errors import UsageError
 
@@ -62,8 +63,20 @@ def settings(
     return loading.resolve(model, stage, sources)
 
 
-def run_folder(out: Path | None, stage: str) -> Path:
-    """Return ``out``, or a new folder under `runs/`."""
+def run_folder(out: Path | None, stage: str, *, resume: bool = False) -> Path:
+    """Return ``out``, or a new folder under `runs/`.
+
+    Raises:
+        UsageError: A run is to be continued, and it is not said which.
+    """
+    if out is None and resume:
+        begun = sorted(Path("runs", stage).glob("*/status.json"))
+        last = f"the last one here is {begun[-1].parent}" if begun else "none is under runs/ here"
+        raise UsageError(
+            "--resume continues a run, and it is not said which",
+            where="--out",
+            fix=f"name its folder with -o; {last}",
+        )
     return out or Path("runs", stage, f"{datetime.now():%Y%m%d-%H%M%S}")
 
 
@@ -72,9 +85,15 @@ def several(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def choices(package: ModuleType) -> str:
+def choices(package: ModuleType, default: str = "auto") -> str:
     """Return help text that lists the files of a plugin folder."""
-    return f"{package.KIND.capitalize()}: {', '.join(plugins.names(package))}."
+    return f"{package.KIND.capitalize()}: {', '.join(plugins.names(package))}; default {default}."
+
+
+def presets(stage: str) -> str:
+    """Return help text that lists the presets of a stage, read from their folder."""
+    folder = Path(config.__path__[0], "presets", stage)
+    return f"Named settings: {', '.join(sorted(path.stem for path in folder.glob('*.yaml')))}."
 
 
 def seconds(text: str | None) -> float | None:

@@ -8,6 +8,7 @@ import typer
 
 from medssl import methods
 from medssl.cli import console, options
+from medssl.foundation.wording import counted, plural
 from medssl.models import encoders
 
 if TYPE_CHECKING:
@@ -17,44 +18,66 @@ if TYPE_CHECKING:
 def pretrain(  # noqa: PLR0913 - one parameter per option
     archive: options.Archive = None,
     out: options.RunOut = None,
-    preset: Annotated[
-        str | None, typer.Option(help="Settings of a paper, or for a small site.")
-    ] = None,
+    preset: Annotated[str | None, typer.Option(help=options.presets("pretrain"))] = None,
     selection: Annotated[
         Path | None, typer.Option(help="Run of `medssl reduce`; default: all images.")
     ] = None,
     method: Annotated[str | None, typer.Option(help=options.choices(methods))] = None,
     encoder: Annotated[str | None, typer.Option(help=options.choices(encoders))] = None,
     init_from: Annotated[
-        str | None, typer.Option(help="Run or weight file to start from; none: random weights.")
+        str | None,
+        typer.Option(
+            help="Run or weight file to start from, or none: random weights; default none."
+        ),
     ] = None,
     allow_partial: Annotated[
         bool | None, typer.Option("--allow-partial", help="Accept weights that do not fill it.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the images.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the images; default auto.")
+    ] = None,
     budget_mode: Annotated[
         str | None,
-        typer.Option(help="epochs, or updates: as many steps for a selection as for all images."),
+        typer.Option(
+            help="epochs, or updates: as many steps for a selection as for all images; "
+            "default epochs."
+        ),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=2, help="Images per step.")] = None,
-    image_size: Annotated[int | None, typer.Option(min=16, help="Side of a view, px.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=2, help="Images per step; default auto.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=16, help="Side of a view, px; default auto.")
+    ] = None,
     spatial_dims: Annotated[
-        int | None, typer.Option(help="2: images; 3: whole series as volumes.")
+        int | None, typer.Option(help="2: images; 3: whole series as volumes; default 2.")
     ] = None,
     positives: Annotated[
         str | None,
-        typer.Option(help="What the second view shows: view, slice or patient."),
+        typer.Option(
+            help="What the second view shows: view (the same image), slice (a neighbour) or "
+            "patient (another image); default view."
+        ),
     ] = None,
     one_per: Annotated[
         str | None,
-        typer.Option(help="A batch holds at most one image per image, series, patient or cluster."),
+        typer.Option(
+            help="image, series, patient or cluster (of look-alikes): a batch holds at most one "
+            "image of each; default image."
+        ),
     ] = None,
     validation: Annotated[
         str | None,
-        typer.Option(help="Share of patients to watch, never to train on; auto, or below 0.5."),
+        typer.Option(
+            help="Share of patients to watch, never to train on: auto, or below 0.5; default auto."
+        ),
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, 32, bf16 or 16.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Decides everything that is drawn.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, 32, bf16 or 16; default auto.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Decides everything that is drawn; default 0.")
+    ] = None,
     device: options.Device = "auto",
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the encoder.")] = False,
     max_time: Annotated[
@@ -93,7 +116,7 @@ def pretrain(  # noqa: PLR0913 - one parameter per option
     )
     from medssl.stages import pretrain as stage  # torch loads here: --help stays fast
 
-    folder = options.run_folder(out, "pretrain")
+    folder = options.run_folder(out, "pretrain", resume=resume)
     stage.require_trackers(options.several(track) or ())
     how = stage.How(
         max_seconds=options.seconds(max_time),
@@ -108,7 +131,8 @@ def pretrain(  # noqa: PLR0913 - one parameter per option
     if dry_run:
         planned = stage.plan(settings, device=device)
         needed = stage.cost(settings, device=device)
-        console.plan("pretrain", planned, needed, folder, as_json=as_json)
+        shown = [(_titled(name, settings.unit), value) for name, value in console.fields(planned)]
+        console.plan("pretrain", planned, needed, folder, as_json=as_json, shown=shown)
         return
     result = stage.run(
         settings, folder, console.RichReporter(), device=device, resume=resume, how=how
@@ -117,12 +141,14 @@ def pretrain(  # noqa: PLR0913 - one parameter per option
         return
     before = {name: f" ({value:.3g} before)" for name, value in result.measured_before.items()}
     measured = (f"{name} {v:.3g}{before.get(name, '')}" for name, v in result.measured.items())
+    unit = settings.unit
     rows = [
-        ("trained", f"{result.method} on {result.encoder}, {result.n_images} images"),
-        ("length", _length(result)),
+        ("trained", f"{result.method} on {result.encoder}, {counted(result.n_images, unit)}"),
+        ("length", _length(result, unit)),
         ("losses", "  ".join(f"{name} {value:.4g}" for name, value in result.losses.items())),
         ("measured", "  ".join(measured)),
-        ("speed", _speed(result)),
+        *(("caution", text) for text in result.cautions),
+        ("speed", _speed(result, unit)),
         ("progress", result.progress),
         ("encoder", folder / "export" / "encoder.safetensors"),
     ]
@@ -132,17 +158,22 @@ def pretrain(  # noqa: PLR0913 - one parameter per option
     console.show("pretrain", result, rows, as_json=as_json, next_command=shlex.join(following))
 
 
-def _length(result: "PretrainResult") -> str:
-    length = f"{result.epochs} epochs, {result.steps} steps"
+def _titled(name: str, unit: str) -> str:
+    """Return the title of a row; a setting, which is indented, keeps its name."""
+    return name if name.startswith(" ") else name.replace("images", plural(unit))
+
+
+def _length(result: "PretrainResult", unit: str) -> str:
+    length = f"{counted(result.epochs, 'epoch')}, {counted(result.steps, 'step')}"
     if result.passes != result.epochs:
-        length += f", {result.passes:.3g} passes over the images"
+        length += f", {result.passes:.3g} passes over the {plural(unit)}"
     return length
 
 
-def _speed(result: "PretrainResult") -> str:
+def _speed(result: "PretrainResult", unit: str) -> str:
     if not result.pace:
         return "nothing was left to do"
     return (
-        f"{result.pace['images_per_s']:.3g} images/s in the last epoch, "
+        f"{result.pace['images_per_s']:.3g} {plural(unit)}/s in the last epoch, "
         f"{result.pace['data_wait']:.0%} of the time waiting for them"
     )

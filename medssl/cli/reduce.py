@@ -20,10 +20,12 @@ def reduce(  # noqa: PLR0913 - one parameter per option
     out: options.RunOut = None,
     by: Annotated[
         str | None,
-        typer.Option(help=f"{options.choices(reduction)} Several, as in exact,dhash: any of them."),
+        typer.Option(
+            help=f"{options.choices(reduction, 'dhash')} Several, as in exact,dhash: any of them."
+        ),
     ] = None,
     within: Annotated[
-        str | None, typer.Option(help="auto, series, patient, site or archive.")
+        str | None, typer.Option(help="auto, series, patient, site or archive; default auto.")
     ] = None,
     threshold: Annotated[
         str | None,
@@ -33,7 +35,9 @@ def reduce(  # noqa: PLR0913 - one parameter per option
     budget: Annotated[int | None, typer.Option(help="Keep at most this many images.")] = None,
     select: Annotated[
         str | None,
-        typer.Option(help="leader, or k_center or balanced_kmeans for a diverse budget."),
+        typer.Option(
+            help="leader, or k_center or balanced_kmeans for a diverse budget; default leader."
+        ),
     ] = None,
     approximate: Annotated[
         bool | None,
@@ -46,17 +50,20 @@ def reduce(  # noqa: PLR0913 - one parameter per option
         Path | None, typer.Option(help="Pretrain run that `embedding` sees with; else pixels.")
     ] = None,
     min_per_patient: Annotated[
-        int | None, typer.Option(help="Keep at least this many images of each patient.")
+        int | None, typer.Option(help="Keep at least this many images of each patient; default 0.")
     ] = None,
     min_per_series: Annotated[
-        int | None, typer.Option(help="Keep at least this many images of each series.")
+        int | None, typer.Option(help="Keep at least this many images of each series; default 0.")
     ] = None,
     max_per_patient: Annotated[
         int | None, typer.Option(help="Keep at most this many images of each patient.")
     ] = None,
     protect: Annotated[
         str | None,
-        typer.Option(help="Keep in any case: auto, none, labelled, or as in \"modality == 'MR'\"."),
+        typer.Option(
+            help="Keep in any case: auto, none, labelled, or as in \"modality == 'MR'\"; "
+            "default auto."
+        ),
     ] = None,
     against: Annotated[
         list[Path] | None,
@@ -67,15 +74,18 @@ def reduce(  # noqa: PLR0913 - one parameter per option
     ] = None,
     aliases: Annotated[
         bool | None,
-        typer.Option("--aliases/--no-aliases", help="Look for patients under two ids."),
+        typer.Option(
+            "--aliases/--no-aliases", help="Look for patients under two ids; default auto."
+        ),
     ] = None,
     controls: Annotated[
-        int | None, typer.Option(help="Random selections of the same size to write beside it.")
+        int | None,
+        typer.Option(help="Random selections of the same size to write beside it; default 3."),
     ] = None,
     thumbnails: Annotated[
         bool | None, typer.Option("--thumbnails/--no-thumbnails", help="Show images in the report.")
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="A named set of settings: hash6.")] = None,
+    preset: Annotated[str | None, typer.Option(help=options.presets("reduce"))] = None,
     config: options.ConfigFiles = None,
     sets: options.Sets = None,
     device: options.Device = "auto",
@@ -105,7 +115,7 @@ def reduce(  # noqa: PLR0913 - one parameter per option
     settings = options.settings(
         ReduceSettings, "reduce", flags, files=config, sets=sets, preset=preset
     )
-    folder = options.run_folder(out, "reduce")
+    folder = options.run_folder(out, "reduce", resume=resume)
     if dry_run:
         planned = stage.plan(settings)
         console.plan("reduce", planned, stage.cost(settings), folder, as_json=as_json)

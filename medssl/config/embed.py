@@ -11,5 +11,5 @@ class EmbedSettings(Settings):
     """Everything that decides the features of an archive."""
 
     archive: Path = Field(description="an archive written by `medssl ingest`")
-    encoder: Path = Field(description="a run of `medssl pretrain`, or its export")
+    encoder: Path = Field(description="--encoder a run of `medssl pretrain`, or its export")
     layer: str | None = None  # whose pooled output the features are; None: the last one

@@ -16,7 +16,9 @@ _AXES = ("LR", "PA", "IS")
 class IngestSettings(Settings):
     """Everything that decides what an archive holds."""
 
-    sources: tuple[Path, ...] = Field(min_length=1)
+    sources: tuple[Path, ...] = Field(
+        min_length=1, description="folders, files or ZIP archives to read"
+    )
     exclude: tuple[str, ...] = ()  # patterns of paths below a source, such as */masks/*
     labels: Path | None = None  # CSV or XLSX; a labels.csv in a source folder is joined unasked
     key: Literal["path", "stem", "patient", "study", "series"] | None = None  # None: best match

@@ -1,18 +1,19 @@
 """Where settings come from: defaults < `--preset` < `-c FILE` < `--set a.b=c` < flags."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from medssl.config import mistakes
 from medssl.config.settings import Settings
 from medssl.foundation import plugins
 from medssl.foundation.errors import UsageError
+from medssl.foundation.wording import alternatives
 
 STAGES = ("ingest", "reduce", "pretrain", "finetune", "evaluate")
 S = TypeVar("S", bound=Settings)
@@ -36,19 +37,24 @@ def resolve(model: type[S], stage: str, sources: Sources) -> S:
         UsageError: A file, key or value is wrong; the message names it and suggests the right one.
     """
     merged: dict[str, Any] = {}
-    origin = "settings"
+    files: dict[str, dict[str, Any]] = {}
     if sources.preset:
         merged = read_preset(stage, sources.preset)
     for path in sources.files:
-        merged = _overlay(merged, _relative_paths(model, _read_yaml(path), path.parent))
-        origin = str(path)
+        files[str(path)] = _relative_paths(model, _read_yaml(path), path.parent)
+        merged = _overlay(merged, files[str(path)])
     given: dict[str, Any] = {}
     for text in sources.sets:
         given = _merge(given, _parse_set(text))
     for key, value in sources.flags.items():
         if value is not None:
             given = _merge(given, _nest(key, value))
-    return validate(model, _overlay(merged, given), where=origin)
+    try:
+        return TypeAdapter(model).validate_python(_overlay(merged, given))
+    except ValidationError as error:
+        problem, fix = mistakes.explain(model, error)
+        where = _origin(mistakes.wrong_keys(model, error), files, given)
+        raise UsageError(problem, where=where, fix=fix) from error
 
 
 def validate(model: type[T], values: Mapping[str, Any], *, where: str) -> T:
@@ -60,7 +66,8 @@ def validate(model: type[T], values: Mapping[str, Any], *, where: str) -> T:
     try:
         return TypeAdapter(model).validate_python(dict(values))
     except ValidationError as error:
-        raise UsageError(_explain(model, error), where=where) from error
+        problem, fix = mistakes.explain(model, error)
+        raise UsageError(problem, where=where, fix=fix) from error
 
 
 def decode(config: type[T], options: Mapping[str, Any], *, where: str) -> T:
@@ -95,23 +102,59 @@ def read_preset(stage: str, name: str) -> dict[str, Any]:
     """
     known = presets(stage)
     if name not in known:
-        fix = plugins.suggest(name, known) if known else f"{stage} has no presets"
-        raise UsageError(f"no {stage} preset called {name!r}", fix=fix)
+        raise UsageError(f"no {stage} preset called {name!r}", fix=_other_preset(name, stage))
     text = resources.files("medssl.config").joinpath("presets", stage, f"{name}.yaml").read_text()
     return dict(yaml.safe_load(text))
+
+
+def _other_preset(name: str, stage: str) -> str:
+    known = presets(stage)
+    owners = [f"`medssl {other}`" for other in STAGES if name in presets(other)]
+    if owners:
+        choice = f"; {plugins.suggest(name, known)}" if known else ""
+        return f"it is a preset of {alternatives(owners)}{choice}"
+    return plugins.suggest(name, known) if known else f"leave it out: {stage} has no presets"
+
+
+def _origin(
+    wrong: Sequence[Sequence[str]], files: dict[str, dict[str, Any]], given: Mapping[str, Any]
+) -> str:
+    """Return the settings file that holds a wrong key, if the command line does not."""
+    of_files = [parts for parts in wrong if not _holds(given, parts)]
+    for path, values in reversed(files.items()):
+        if any(_holds(values, parts) for parts in of_files):
+            return path
+    return "settings"
+
+
+def _holds(values: Any, parts: Sequence[str]) -> bool:  # noqa: ANN401 - nested plain values
+    """Return whether a key stands in nested values; the items of a list count as the list."""
+    for part in parts:
+        if not isinstance(values, Mapping):
+            return True
+        if part not in values:
+            return False
+        values = values[part]
+    return True
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError("cannot read the settings file", where=str(path)) from error
+        raise UsageError(
+            "cannot read the settings file",
+            where=str(path),
+            fix="give a YAML file that is there, such as the config.yaml of a run",
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise UsageError("not valid YAML", where=where) from error
+        fix = "write it as UTF-8, one `key: value` a line"
+        raise UsageError("not valid YAML", where=where, fix=fix) from error
     if not isinstance(values, dict):
-        raise UsageError("expected keys and values", where=str(path))
+        fix = "write one `key: value` a line, such as `seed: 1`"
+        raise UsageError("expected keys and values", where=str(path), fix=fix)
     return values
 
 
@@ -136,9 +179,19 @@ def _relative_paths(model: type[BaseModel], values: dict[str, Any], folder: Path
 
 def _beside(folder: Path, value: str) -> Path:
     try:
-        return folder / Path(value).expanduser()
+        return _tidy(folder / Path(value).expanduser())
     except RuntimeError as error:
-        raise UsageError(f"whose home folder is meant by {value!r}?") from error
+        raise UsageError(
+            f"whose home folder is meant by {value!r}?", fix="write the path without ~"
+        ) from error
+
+
+def _tidy(path: Path) -> Path:
+    """Return a path without `..`, from where one stands if it lies below."""
+    if ".." not in path.parts:
+        return path
+    resolved, here = path.resolve(), Path.cwd()
+    return resolved.relative_to(here) if resolved.is_relative_to(here) else resolved
 
 
 def _holds_path(annotation: Any) -> bool:  # noqa: ANN401 - a type
@@ -158,7 +211,8 @@ def _parse_set(text: str) -> dict[str, Any]:
     try:
         return _nest(key.strip(), _scalar(value))
     except yaml.YAMLError as error:
-        raise UsageError(f"not a value: {value!r}", where=f"--set {key}") from error
+        fix = "close its brackets and quotes, as in --set views.scale=[0.5,1]"
+        raise UsageError(f"not a value: {value!r}", where=f"--set {key}", fix=fix) from error
 
 
 def _scalar(text: str) -> Any:  # noqa: ANN401 - any YAML value
@@ -188,59 +242,3 @@ def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = _merge(merged[key], value) if both else value
     return merged
-
-
-def _explain(model: type[Any], error: ValidationError) -> str:
-    """Return one clause per wrong key; what a union would accept is said in one breath."""
-    lines: dict[str, str] = {}
-    wrong: dict[str, list[str]] = {}
-    for item in error.errors():
-        parts, known = _locate(model, item["loc"])
-        key = ".".join(parts) or "settings"
-        if item["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
-            lines[key] = f"unknown key {key!r}; {plugins.suggest(parts[-1], known)}"
-        elif item["type"] == "missing":
-            lines[key] = f"{key} is needed{_description(model, parts[0])}"
-        else:
-            message = item["msg"][:1].lower() + item["msg"][1:]
-            wrong.setdefault(key, []).append(message)
-            lines[key] = f"{key}: {' or '.join(wrong[key])}, got {item['input']!r}"
-    return "; ".join(
-        line for key, line in lines.items() if not any(k.startswith(f"{key}.") for k in lines)
-    )
-
-
-def _locate(model: type[Any], loc: Sequence[str | int]) -> tuple[list[str], list[str]]:
-    """Return the key as users write it, and the keys known beside its last part.
-
-    Where a setting may be one of several types, pydantic names the type it tried in ``loc``.
-    """
-    parts: list[str] = []
-    known: list[str] = []
-    here: Any = model
-    for part in loc:
-        choices = [choice for choice in get_args(here) if choice is not NoneType]
-        if _is_union(here) and len(choices) > 1:
-            here = next((c for c in choices if getattr(c, "__name__", "") == part), None)
-            continue
-        here = choices[0] if _is_union(here) else here
-        keys = _keys(here)
-        parts, known = [*parts, str(part)], list(keys)
-        here = keys.get(str(part))
-    return parts, known
-
-
-def _is_union(annotation: Any) -> bool:  # noqa: ANN401 - a type
-    return get_origin(annotation) in {Union, UnionType}
-
-
-def _keys(model: Any) -> dict[str, Any]:  # noqa: ANN401 - a type
-    """Return the keys of a settings model or a plugin's `Config`, each with its type."""
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        return {name: field.annotation for name, field in model.model_fields.items()}
-    return {f.name: f.type for f in fields(model)} if is_dataclass(model) else {}
-
-
-def _description(model: type[Any], key: str) -> str:
-    info = getattr(model, "model_fields", {}).get(key)
-    return f": {info.description}" if info is not None and info.description else ""

@@ -20,6 +20,7 @@ from medssl.config.training import (
     Side,
     Views,
 )
+from medssl.foundation.wording import counted
 
 _SMALL_ARCHIVE = 40  # patients: below, all of them are needed for training
 _SMALL_BATCH = 32  # images: below, methods that compare them have too few to compare
@@ -65,7 +66,8 @@ class PretrainSettings(Settings):
     epochs: AtLeast1 | Auto = "auto"  # passes over the images; but see budget_mode
     budget_mode: Literal["epochs", "updates"] = "epochs"  # updates: an epoch of a selection has as
     # many steps as one of all images, so that selections of any size are trained equally long
-    batch_size: AtLeast2 | Auto = "auto"  # images per optimiser step, over all pieces and devices
+    batch_size: AtLeast2 | Auto = "auto"  # images per optimiser step, over all pieces and devices;
+    # at most those there are
     pieces: AtLeast1 = 1  # a step is embedded in so many pieces where memory is short
     one_per: Literal["image", "series", "patient", "cluster"] = "image"  # a batch holds at most one
     # image of each; clusters are of images that look alike (G-SimCLR)
@@ -85,6 +87,11 @@ class PretrainSettings(Settings):
     monitor_every: AtLeast1 | Auto = "auto"  # epochs; the features are measured, see metrics.jsonl
     checkpoint_every: int = Field(default=1, ge=1)  # epochs
     smoke: bool = False  # two steps, to try the whole path
+
+    @property
+    def unit(self) -> str:
+        """What is trained on: an image, or in 3D a series."""
+        return "series" if self.spatial_dims == 3 else "image"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -146,8 +153,7 @@ def resolve(settings: PretrainSettings, facts: Facts) -> tuple[PretrainSettings,
         settings: As the user gave them, but for `resolve_validation`.
         facts: About the archive and the machine.
     """
-    chosen = settings
-    reasons: list[str] = []
+    chosen, reasons = _existing_batch(settings, facts)
     for find in (_lengths, _networks, _sizes):
         values = find(chosen, facts)
         update = {k: v for k, (v, _) in values.items() if _is_auto(chosen, k)}
@@ -160,6 +166,25 @@ def resolve(settings: PretrainSettings, facts: Facts) -> tuple[PretrainSettings,
     if chosen.spatial_dims == 2:
         chosen = chosen.model_copy(update={"depth": None})
     return chosen, reasons
+
+
+def _existing_batch(settings: PretrainSettings, facts: Facts) -> tuple[PretrainSettings, list[str]]:
+    """Return the settings with a batch of the images there are, if more were asked for.
+
+    Where the budget is updates, a batch is one of all images, so that selections of any size take
+    as many steps; a step of a smaller selection shows what it has.
+    """
+    asked = settings.batch_size
+    n = facts.n_whole if settings.budget_mode == "updates" else facts.n_images
+    if asked == "auto" or asked <= n:
+        return settings, []
+    batch = max(2, n - n % facts.n_processes)  # every process shows as many
+    reason = (
+        f"batch_size {batch} instead of {asked}: there are {counted(n, settings.unit)} to train on"
+    )
+    if settings.optim.lr != "auto":
+        reason += f"; optim.lr {settings.optim.lr:g} is kept"
+    return settings.model_copy(update={"batch_size": batch}), [reason]
 
 
 _Found = dict[str, tuple[Any, str]]  # setting -> its value, and why
@@ -187,14 +212,13 @@ def _lengths(settings: PretrainSettings, facts: Facts) -> _Found:
     batch = min(most, max(2, n // 4), max(2, facts.n_groups or n))
     batch = max(facts.n_processes, batch - batch % facts.n_processes)
     if settings.batch_size != "auto":
-        batch = min(settings.batch_size, n)
+        batch = settings.batch_size
     budget = 20_000 if facts.gpu else 1_000
     epochs = min(800, max(20, math.ceil(budget / max(1, n // batch))))
     every = math.ceil((epochs if settings.epochs == "auto" else settings.epochs) / 10)
-    what = "volumes" if settings.spatial_dims == 3 else "images"
     several = facts.n_patients >= _FEW_PATIENTS
     return {
-        "batch_size": (batch, f"{where}, {n} {what}"),
+        "batch_size": (batch, f"{where}, {counted(n, settings.unit)}"),
         "epochs": (epochs, f"about {budget} steps {where}"),
         "precision": ("bf16" if facts.gpu else "32", where),
         "monitor_every": (every, "about ten times in the run"),
@@ -263,7 +287,7 @@ def _sizes(settings: PretrainSettings, facts: Facts) -> _Found:
             math.ceil(side * facts.depth_share / step - _CUT) * step
         )  # rather padded than shrunk
         depth = min(side, max(step, whole))
-        found["depth"] = (depth, f"volumes are {facts.depth_share:.2g} as deep as wide")
+        found["depth"] = (depth, f"series are {facts.depth_share:.2g} as deep as wide")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Settings of `medssl tune`: those of `medssl finetune`, and which of them are chosen among what."""
+"""Settings of `medssl tune`: those of a fine-tuning, and which of them are chosen among what."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -21,7 +21,7 @@ from medssl.data import prefetch, sampling
 from medssl.data.store import Batch, ImageStore
 from medssl.data.views import ToIntensity, WholeImage
 
-_PER_IMAGE = ("extent", "hu", "body_above")
+_PER_IMAGE = ("extent", "hu", "body_above", "air")
 
 
 class BagStore:

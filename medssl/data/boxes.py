@@ -16,6 +16,7 @@ from medssl.data.store import Batch
 
 Shape = tuple[int, ...]  # of a view: (rows, columns) or (slices, rows, columns)
 MOST_UNEVEN = 3.0  # voxels may be this much longer one way than another where both are turned
+_PARTS = 1024  # of a voxel that coverage is told in, so that rounding changes nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,22 @@ def valid_box(batch: Batch, shape: Shape | None = None) -> Box:
         edges = (size / sides).amax(dim=1, keepdim=True) * sides
     straight = torch.eye(size.shape[1], dtype=size.dtype, device=size.device)
     return Box(centre=size / 2, edges=edges, turn=straight.expand(len(size), -1, -1))
+
+
+def covered(batch: Batch, shape: Shape) -> Tensor:
+    """Return how much of each voxel of a view of `valid_box` is valid area, (B, 1, *shape).
+
+    It is 1 exactly in a view that shows no more than the valid area.
+    """
+    size = batch["extent"] * spacing(batch)
+    edges = valid_box(batch, shape).edges
+    share = torch.ones((len(size), *(1,) * (len(shape) + 1)), device=size.device)
+    for axis, count in enumerate(shape):
+        from_middle = (torch.arange(count, device=size.device) - (count - 1) / 2).abs()
+        half = (count * size[:, axis] / edges[:, axis] / 2)[:, None]  # of the area, in voxels
+        here = (half - from_middle + 0.5).clamp(0, 1).mul(_PARTS).round().div(_PARTS)
+        share = share * here.view(-1, *(1,) * (axis + 1), count, *(1,) * (len(shape) - axis - 1))
+    return share
 
 
 def turns(angles: Tensor, size_of_voxels: Tensor) -> Tensor:
@@ -82,16 +99,14 @@ def sample(batch: Batch, box: Box, shape: Shape) -> Tensor:
 
     What lies outside the valid area takes the value at its border; the padding is never read.
     """
-    scale, size = _to_grid(batch)
-    grid = _grid(box, box.centre * scale - 1, scale, shape)
-    grid.clamp_(min=_as_planes(1 / size - 1)).clamp_(
-        max=_as_planes((2 * batch["extent"] - 1) / size - 1)
-    )
-    return _interpolated(batch["image"], grid)
+    scale, _ = _to_grid(batch)
+    return _interpolated(batch, _grid(box, box.centre * scale - 1, scale, shape))
 
 
 def points(batch: Batch, box: Box, centres: Tensor, count: int) -> Tensor:
     """Return a few values from each of several places, shape (B, K, count ** D); means of channels.
+
+    The padding is never read.
 
     Args:
         batch: The images.
@@ -104,7 +119,7 @@ def points(batch: Batch, box: Box, centres: Tensor, count: int) -> Tensor:
     offsets = _grid(box, torch.zeros_like(scale), scale, (count,) * dims)
     places = (centres * scale[:, None] - 1).flip(2).transpose(1, 2)  # (B, D, K)
     grid = offsets[:, :, None] + places.view(n, dims, k, *(1,) * dims)
-    return _interpolated(batch["image"], grid.flatten(2, 3)).mean(dim=1).view(n, k, count**dims)
+    return _interpolated(batch, grid.flatten(2, 3)).mean(dim=1).view(n, k, count**dims)
 
 
 def _to_grid(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -140,8 +155,14 @@ def _as_planes(values: Tensor) -> Tensor:
     return values.flip(1).view(*values.shape, *(1,) * values.shape[1])
 
 
-def _interpolated(image: Tensor, grid: Tensor) -> Tensor:
-    return F.grid_sample(image, grid.movedim(1, -1), padding_mode="border", align_corners=False)
+def _interpolated(batch: Batch, grid: Tensor) -> Tensor:
+    """Return values at places (B, D, *shape), moved into the valid area; changes ``grid``."""
+    _, size = _to_grid(batch)
+    grid.clamp_(min=_as_planes(1 / size - 1)).clamp_(
+        max=_as_planes((2 * batch["extent"] - 1) / size - 1)
+    )
+    at = grid.movedim(1, -1)
+    return F.grid_sample(batch["image"], at, padding_mode="border", align_corners=False)
 
 
 def proportions(shape: Shape) -> tuple[float, ...]:

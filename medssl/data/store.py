@@ -16,31 +16,57 @@ from medssl.artifacts import pixels
 Batch = dict[str, Tensor]
 
 
-class ImageStore:
-    """Random access to the images of an archive, or of some rows of it.
+class Stored:
+    """Where the rows of a table lie, and what their pixels mean.
 
     Args:
         archive: Archive folder.
         table: Rows of `images.parquet`, in the order they are to be numbered.
+
+    Raises:
+        ArtifactError: A pixel shard is missing or damaged.
     """
 
     def __init__(self, archive: Path, table: pa.Table) -> None:
         self._shards = {s: pixels.read(archive, s) for s in np.unique(table["shard"]).tolist()}
         self._shard = table["shard"].to_numpy()
         self._row = table["row"].to_numpy()
-        self._extent = np.stack([table["rows"], table["columns"]], axis=1).astype(np.float32)
         self._slope = table["slope"].to_numpy().astype(np.float32)
         self._intercept = table["intercept"].to_numpy().astype(np.float32)
         self._hu = np.array([unit == "HU" for unit in table["unit"].to_pylist()])
 
     def __len__(self) -> int:
-        """Return how many images there are."""
+        """Return how many rows there are."""
         return len(self._row)
 
     @property
     def channels(self) -> int:
-        """Channels of the first image."""
+        """Channels of the first row."""
         return int(next(iter(self._shards.values())).shape[1])
+
+    def _meaning(self, numbers: NDArray[np.int64]) -> Batch:
+        """Return what takes the pixels of rows to real units, (B,) each."""
+        return {
+            "slope": torch.from_numpy(self._slope[numbers]),
+            "intercept": torch.from_numpy(self._intercept[numbers]),
+            "hu": torch.from_numpy(self._hu[numbers]),
+        }
+
+
+class ImageStore(Stored):
+    """Random access to the images of an archive, or of some rows of it.
+
+    Args:
+        archive: Archive folder.
+        table: Rows of `images.parquet`, in the order they are to be numbered.
+
+    Raises:
+        ArtifactError: A pixel shard is missing or damaged.
+    """
+
+    def __init__(self, archive: Path, table: pa.Table) -> None:
+        super().__init__(archive, table)
+        self._extent = np.stack([table["rows"], table["columns"]], axis=1).astype(np.float32)
 
     @property
     def side(self) -> int:
@@ -86,9 +112,7 @@ class ImageStore:
         return {
             "image": torch.from_numpy(stack),
             "extent": torch.from_numpy(whole_cells),
-            "slope": torch.from_numpy(self._slope[numbers]),
-            "intercept": torch.from_numpy(self._intercept[numbers]),
-            "hu": torch.from_numpy(self._hu[numbers]),
+            **self._meaning(numbers),
         }
 
 

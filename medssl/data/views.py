@@ -28,6 +28,7 @@ from medssl.data.store import Batch
 
 _MIN_STD = 1e-6
 BODY_HU = -500.0  # of a CT: what is above is body
+_AIR_HU = -1000.0
 _DARK = 0.05  # share of the values that are darker than what counts as background elsewhere
 _BODY_SHARE = 0.25  # there body begins at this share of the way from the background to the mean
 _PLACES = 4  # that a crop is tried at until one shows enough of the body
@@ -69,16 +70,19 @@ class ToIntensity(Transform):  # type: ignore[misc]  # MONAI is untyped
         self.limit = (1 + headroom) / (1 - headroom)
 
     def __call__(self, batch: Batch) -> Batch:
-        """Return `image`, all that says where and what it is, and `body_above` (B,) for CT."""
+        """Return `image`, what says where and what it is, and of CT `body_above` and `air` (B,)."""
         image, hu = batch["image"], batch["hu"]
         mean, std = _statistics(image, batch["extent"])
         pivot = torch.where(hu, (self.centre - batch["intercept"]) / batch["slope"], mean)
         width = torch.where(hu, self.half / batch["slope"], std)
         values = (image - per_image(pivot, image)).div_(per_image(width, image))
         cut = torch.where(per_image(hu, image), values.clamp(-self.limit, self.limit), values)
-        body = max((BODY_HU - self.centre) / self.half, -self.limit)
         kept = {name: batch[name] for name in batch if name not in {"slope", "intercept"}}
-        return {**kept, "image": cut, "body_above": torch.full_like(mean, body)}
+        body, air = (torch.full_like(mean, self._of_ct(value)) for value in (BODY_HU, _AIR_HU))
+        return {**kept, "image": cut, "body_above": body, "air": air}
+
+    def _of_ct(self, value_hu: float) -> float:
+        return min(max((value_hu - self.centre) / self.half, -self.limit), self.limit)
 
 
 def _statistics(image: Tensor, extent: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,14 +106,19 @@ def _valid(image: Tensor, extent: Tensor) -> Tensor:
 
 
 class WholeImage(Transform):  # type: ignore[misc]
-    """The smallest centred box with the proportions of a view around the valid area."""
+    """The smallest centred box with the proportions of a view around the valid area.
+
+    Around that lies background: air in CT, elsewhere what is darker than nearly all of the image.
+    """
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
 
     def __call__(self, batch: Batch) -> Batch:
         """Return `image` (B, C, *shape)."""
-        return {"image": boxes.sample(batch, boxes.valid_box(batch, self.shape), self.shape)}
+        shown = boxes.sample(batch, boxes.valid_box(batch, self.shape), self.shape)
+        around = per_image(torch.where(batch["hu"], batch["air"], _background(batch)), shown)
+        return {"image": around.lerp(shown, boxes.covered(batch, self.shape))}
 
 
 class RandCrop(Randomizable, Transform):  # type: ignore[misc]
@@ -169,23 +178,39 @@ class RandCrop(Randomizable, Transform):  # type: ignore[misc]
 def _on_the_body(batch: Batch, box: Box, centres: Tensor, least: float) -> Box:
     """Return the box at the first of its places (B, K, D) with enough body, else at the best."""
     count = _POINTS[centres.shape[2]]
-    whole = boxes.valid_box(batch)
-    of_all = boxes.points(batch, whole, whole.centre[:, None], count)
-    above = torch.where(batch["hu"], batch["body_above"], _above_background(of_all[:, 0]))
+    of_all = _values(batch)
+    above = torch.where(batch["hu"], batch["body_above"], _above_background(of_all))
     above = above[:, None, None]
-    least_share = least * (of_all > above).float().mean(dim=2)
+    least_share = least * (of_all[:, None] > above).float().mean(dim=2)
     share = (boxes.points(batch, box, centres, count) > above).float().mean(dim=2)
     rank = torch.arange(centres.shape[1], device=centres.device)
-    step = 0.1 / (len(rank) * of_all.shape[2])  # all of them together are less than one point
+    step = 0.1 / (len(rank) * of_all.shape[1])  # all of them together are less than one point
     preference = torch.where(share >= least_share, 2.0 - rank * step, share - rank * step)
     chosen = preference.argmax(dim=1)[:, None, None]
     return replace(box, centre=torch.take_along_dim(centres, chosen, dim=1)[:, 0])
 
 
+def _values(batch: Batch) -> Tensor:
+    """Return some values from all over each image, (B, N)."""
+    whole = boxes.valid_box(batch)
+    count = _POINTS[whole.centre.shape[1]]
+    return boxes.points(batch, whole, whole.centre[:, None], count)[:, 0]
+
+
+def _background(batch: Batch) -> Tensor:
+    """Return what counts as background in images without a unit, (B,)."""
+    return _dark(_values(batch))
+
+
+def _dark(values: Tensor) -> Tensor:
+    """Return what a twentieth of values (B, N) is darker than; broken pixels do not move it."""
+    return values.sort(dim=1).values[:, int(_DARK * values.shape[1])]
+
+
 def _above_background(values: Tensor) -> Tensor:
     """Return where body begins in images without a unit, (B,), from some of their values (B, N).
 
-    A few broken pixels do not move it. Where there is no background nearly all is body.
+    Where there is no background nearly all is body.
     """
-    dark = values.sort(dim=1).values[:, int(_DARK * values.shape[1])]
+    dark = _dark(values)
     return dark + _BODY_SHARE * (values.mean(dim=1) - dark)

@@ -14,8 +14,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from medssl.artifacts import pixels
-from medssl.data.store import Batch, averaged
+from medssl.data.store import Batch, Stored, averaged
 from medssl.foundation.errors import DataError
 
 LEAST_SLICES = 2
@@ -45,7 +44,8 @@ def table(images: pa.Table, *, least: int = LEAST_SLICES) -> pa.Table:
     if not long.any():
         raise DataError(
             f"no series has {least} slices or more, so there are no volumes",
-            fix="train on images: spatial_dims=2",
+            fix="take an archive of series, or work on images: --spatial-dims 2, or an encoder "
+            "pretrained so",
         )
     chosen = np.flatnonzero(long)
     first = order[starts[chosen]]
@@ -89,7 +89,7 @@ def _axes(affine: Sequence[float] | None) -> tuple[int, ...]:
     )
 
 
-class VolumeStore:
+class VolumeStore(Stored):
     """Random access to volumes, as `ImageStore` gives it to images.
 
     Args:
@@ -101,26 +101,12 @@ class VolumeStore:
     """
 
     def __init__(self, archive: Path, table: pa.Table) -> None:
-        self._shards = {s: pixels.read(archive, s) for s in np.unique(table["shard"]).tolist()}
-        self._shard = table["shard"].to_numpy()
-        self._row = table["row"].to_numpy()
+        super().__init__(archive, table)
         self._stored = np.stack([table[n].to_numpy() for n in ("n_slices", "rows", "columns")], 1)
         self._axes = np.array(table["axes"].to_pylist())
         stored = np.abs(self._axes) - 1
         self._extent = np.take_along_axis(self._stored, stored, axis=1)
         self._spacing = np.take_along_axis(_spacing(table), stored, axis=1)
-        self._slope = table["slope"].to_numpy().astype(np.float32)
-        self._intercept = table["intercept"].to_numpy().astype(np.float32)
-        self._hu = np.array([unit == "HU" for unit in table["unit"].to_pylist()])
-
-    def __len__(self) -> int:
-        """Return how many volumes there are."""
-        return len(self._row)
-
-    @property
-    def channels(self) -> int:
-        """Channels of the first volume."""
-        return int(next(iter(self._shards.values())).shape[1])
 
     @property
     def side(self) -> int:
@@ -172,9 +158,7 @@ class VolumeStore:
             "image": torch.from_numpy(stack),
             "extent": torch.from_numpy(extent.astype(np.float32)),
             "spacing": torch.from_numpy((spacing * block).astype(np.float32)),
-            "slope": torch.from_numpy(self._slope[numbers]),
-            "intercept": torch.from_numpy(self._intercept[numbers]),
-            "hu": torch.from_numpy(self._hu[numbers]),
+            **self._meaning(numbers),
         }
 
     def _volume(self, number: int) -> NDArray[np.generic]:

@@ -10,6 +10,7 @@ MedSSLError
 ├── PartialResult   8   too many files rejected; the output is usable
 ├── GateFailed      9   a metric gate was not met
 └── Interrupted    75   stopped on purpose, resumable
+    └── Stopped   130   the same by Ctrl-C
 """
 
 from typing import ClassVar
@@ -90,3 +91,9 @@ class Interrupted(MedSSLError):
     """Stopped on purpose; the same command with ``--resume`` continues."""
 
     exit_code = 75
+
+
+class Stopped(Interrupted):
+    """Stopped by Ctrl-C, after what was done so far was saved, if anything was."""
+
+    exit_code = 130

@@ -34,7 +34,15 @@ def summary(package: ModuleType, name: str) -> str:
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
+def closest(wrong: str, known: list[str]) -> str | None:
+    """Return the known name that is most like a wrong one, None where none is."""
+    return next(iter(difflib.get_close_matches(wrong, known, n=1)), None)
+
+
 def suggest(wrong: str, known: list[str]) -> str:
-    """Return the words for a fix line: the closest known name, or all of them."""
-    close = difflib.get_close_matches(wrong, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}"
+    """Return the words for a fix line: the closest known name, those that begin so, or all."""
+    close = closest(wrong, known)
+    begun = [name for name in known if wrong and name.startswith(wrong)]
+    if len(begun) > 1 or not close:
+        return f"choose from {', '.join(begun or known)}"
+    return f"did you mean {close!r}?"

@@ -1,4 +1,6 @@
-"""Numbers with the words for what they count."""
+"""Numbers with the words for what they count, and lists as people say them."""
+
+from collections.abc import Sequence
 
 _ODD_VERBS = {"have": "has", "are": "is", "were": "was"}
 
@@ -32,3 +34,13 @@ def verb(n: int, word: str) -> str:
     ('names', 'name', 'has', 'are')
     """
     return _ODD_VERBS.get(word, f"{word}s") if n == 1 else word
+
+
+def alternatives(things: Sequence[str]) -> str:
+    """Return things of which one is meant as people say them.
+
+    >>> alternatives(["auto"]), alternatives(["a number", "auto", "none"])
+    ('auto', 'a number, auto or none')
+    """
+    *first, last = things
+    return f"{', '.join(first)} or {last}" if first else last

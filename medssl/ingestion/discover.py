@@ -55,7 +55,11 @@ def walk(sources: Sequence[Path], *, exclude: Path | None = None) -> list[Source
     for number, source in enumerate(sources):
         root = source.expanduser().resolve()
         if not root.exists():
-            raise UsageError("no such file or folder", where=str(source))
+            raise UsageError(
+                "no such file or folder",
+                where=str(source),
+                fix="name a folder, file or ZIP archive that is there",
+            )
         base = root if root.is_dir() else root.parent
         found_below = _below(root, exclude) if root.is_dir() else iter([(root, _code(root))])
         files = []

@@ -142,7 +142,11 @@ def load(path: Path) -> SiteKey | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UsageError("the institution's key cannot be read", where=str(path)) from error
+        raise UsageError(
+            "the institution's key cannot be read",
+            where=str(path),
+            fix="name a file that you may read with --key-file",
+        ) from error
     if len(secret) != KEY_BYTES:
         raise UsageError(
             f"not a key: {len(secret)} bytes, expected {KEY_BYTES}",

@@ -86,7 +86,9 @@ def read(path: Path, where: str = "") -> Table:
             with path.open(encoding="utf-8-sig", newline="") as stream:
                 found = _checked(path, _lines(stream))
     except FileNotFoundError as error:
-        raise DataError("no such label table", where=str(path)) from error
+        raise DataError(
+            "no such label table", where=str(path), fix="name a CSV or XLSX file with --labels"
+        ) from error
     except OSError as error:
         raise DataError(
             "cannot read the label table", where=str(path), fix="check its permissions"
@@ -96,7 +98,7 @@ def read(path: Path, where: str = "") -> Table:
             "the label table is not UTF-8", where=str(path), fix="save it as CSV UTF-8"
         ) from error
     except csv.Error as error:
-        raise DataError("not a CSV file", where=str(path)) from error
+        raise DataError("not a CSV file", where=str(path), fix="save it as CSV UTF-8") from error
     return Table(path.resolve(), *found, where or path.name)
 
 
@@ -291,10 +293,16 @@ def _stem(name: str) -> str:
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:
     if not any(columns):
-        raise DataError("the label table has no header line", where=str(path))
+        raise DataError(
+            "the label table has no header line",
+            where=str(path),
+            fix="name its columns in the first line",
+        )
     twice = [name for name in columns if columns.count(name) > 1]
     if twice:
-        raise DataError(f"two columns are called {twice[0]!r}", where=str(path))
+        raise DataError(
+            f"two columns are called {twice[0]!r}", where=str(path), fix="rename one of them"
+        )
 
 
 def _check_length(path: Path, line: int, n_cells: int, n_columns: int) -> None:

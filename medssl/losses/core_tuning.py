@@ -7,9 +7,9 @@ least similar image of the same class counts as a positive once more.
 
 Two things differ from the paper. It mixes hard pairs into new features, for which the batches of a
 small site are too small; here the hardest positive stands for the mixed one. And it contrasts
-behind a projector of three layers, which is left out: its millions of weights would start at random,
-with some dozen patients to learn from, and what it protects, features that tell more than the
-classes, is not asked for here. Where the encoder is frozen, the contrast is a constant.
+behind a projector of three layers, which is left out: its millions of weights would start at
+random, with some dozen patients to learn from, and what it protects, features that tell more than
+the classes, is not asked for here. Where the encoder is frozen, the contrast is a constant.
 
 The authors' code picks the hardest positive by argmin over similarities of which those excluded
 were set to 0: of features that are never negative, as behind a ReLU, it picks the image itself or

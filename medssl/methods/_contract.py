@@ -41,7 +41,9 @@ class Method(Protocol):
 
         Returns:
             Scalars; only ``total`` is differentiated, all are logged. In training mode buffers
-            (a queue, a running mean) may change here, and only here.
+            (a queue, a running mean) may change here, and only here. A method that compares with
+            earlier images returns ``queue_filled`` too, the share of them that is there: until it
+            is 1, the loss of held-out images is not reported.
         """
         ...
 

@@ -11,9 +11,9 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from medssl.methods import _projections
+from medssl.methods import _projections, _twins
 from medssl.models import heads
 from medssl.models.encoders._contract import Encoder
 
@@ -35,7 +35,7 @@ class Config:
     projector_norm: heads.Norm = "batch"
 
 
-class Method(nn.Module):
+class Method(_twins.Twins):
     """Two views in, one loss out.
 
     Args:
@@ -43,20 +43,9 @@ class Method(nn.Module):
         config: Loss weight and the width of the projector.
     """
 
-    n_views = 2
-    n_local_views = 0
-
     def __init__(self, encoder: Encoder, config: Config) -> None:
-        super().__init__()
-        self.encoder = encoder
-        dims = (encoder.dim, *(config.projector_dim,) * 3)
-        self.projector = heads.projector(dims, config.projector_norm)
+        super().__init__(encoder, (config.projector_dim,) * 3, config.projector_norm)
         self.config = config
-
-    def embed(self, views: list[Tensor]) -> dict[str, Tensor]:
-        """Return the projections ``a`` and ``b``, (B, F) each, of two views (B, C, *spatial)."""
-        a, b = (self.projector(self.encoder(view)) for view in views)  # type: ignore[operator]
-        return {"a": a, "b": b}
 
     def loss(self, embedded: dict[str, Tensor], patients: Tensor) -> dict[str, Tensor]:
         """Return ``total``, its two unweighted parts and how far projections differ.
@@ -80,9 +69,6 @@ class Method(nn.Module):
             "redundancy": redundancy,
             "projection_std": _projections.spread(torch.cat([a, b])),
         }
-
-    def before_step(self, progress: float) -> None:
-        """Do nothing."""
 
 
 def _standardised(z: Tensor) -> Tensor:

@@ -10,11 +10,11 @@ import math
 from dataclasses import dataclass
 from typing import Annotated
 
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from medssl.foundation.errors import UsageError
+from medssl.methods import _painting
 from medssl.models import decoders, patches
 from medssl.models.encoders._contract import Tokens
 
@@ -45,7 +45,7 @@ class Config:
         return self
 
 
-class Method(nn.Module):
+class Method(_painting.Painting):
     """One view in, one loss out.
 
     Args:
@@ -53,11 +53,8 @@ class Method(nn.Module):
         config: How much is hidden, and the decoder.
     """
 
-    n_views = 1
-    n_local_views = 0
-
     def __init__(self, encoder: Tokens, config: Config) -> None:
-        super().__init__()
+        super().__init__(config)
         self.encoder = encoder
         self.config = config
         self.decoder = decoders.TokenDecoder(
@@ -68,48 +65,8 @@ class Method(nn.Module):
             out_dim=math.prod(encoder.patch) * _channels(encoder),
         )
 
-    def embed(self, views: list[Tensor]) -> dict[str, Tensor]:
-        """Return ``error`` and ``weight``, (B,) each, of a view (B, C, *spatial).
-
-        Raises:
-            UsageError: A side is no multiple of the encoder's patch, or the view is one patch.
-        """
-        (view,) = views
-        predicted, visible, grid = self._predict(view)
-        actual = patches.split(view, grid)
-        return patches.error_rows(predicted, actual, visible, skip_flat=self.config.skip_flat)
-
-    def loss(self, embedded: dict[str, Tensor], patients: Tensor) -> dict[str, Tensor]:
-        """Return ``total`` and ``counted``, the share of hidden patches that are not flat."""
-        del patients
-        return patches.average(embedded)
-
-    def before_step(self, progress: float) -> None:
-        """Do nothing."""
-
-    @torch.no_grad()
-    def reconstruct(self, view: Tensor, seed: int = 0) -> dict[str, Tensor]:
-        """Return ``image``, ``masked``, ``hidden`` and ``painted``, see `patches.paint`.
-
-        Args:
-            view: Shape (B, C, *spatial).
-            seed: Decides what is hidden.
-
-        Raises:
-            UsageError: As `embed`.
-        """
-        was_training = self.training
-        self.eval()
-        try:
-            predicted, visible, grid = self._predict(view, seed)
-        finally:
-            self.train(was_training)
-        return patches.paint(view, grid, visible, predicted)
-
-    def _predict(
-        self, view: Tensor, seed: int | None = None
-    ) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-        """Return predicted patches (B, N, P), which are visible (B, N), and their grid."""
+    def predict(self, view: Tensor, seed: int | None = None) -> tuple[Tensor, Tensor, patches.Grid]:
+        """Paint the patches that the encoder does not get, as `Painting.predict` says."""
         grid = self.encoder.grid(view.shape[2:])
         n_patches = math.prod(grid)
         n_kept = patches.n_visible(n_patches, self.config.mask_ratio)

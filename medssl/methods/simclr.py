@@ -10,9 +10,9 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from medssl.methods import _projections
+from medssl.methods import _projections, _twins
 from medssl.models import heads
 from medssl.models.encoders._contract import Encoder
 
@@ -29,7 +29,7 @@ class Config:
     projector_norm: heads.Norm = "batch"
 
 
-class Method(nn.Module):
+class Method(_twins.Twins):
     """Two views in, one loss out.
 
     Args:
@@ -37,20 +37,11 @@ class Method(nn.Module):
         config: Temperature and the sizes of the projector.
     """
 
-    n_views = 2
-    n_local_views = 0
-
     def __init__(self, encoder: Encoder, config: Config) -> None:
-        super().__init__()
-        self.encoder = encoder
-        dims = (encoder.dim, config.projector_hidden, config.projector_dim)
-        self.projector = heads.projector(dims, config.projector_norm)
+        super().__init__(
+            encoder, (config.projector_hidden, config.projector_dim), config.projector_norm
+        )
         self.config = config
-
-    def embed(self, views: list[Tensor]) -> dict[str, Tensor]:
-        """Return the projections ``a`` and ``b``, (B, F) each, of two views (B, C, *spatial)."""
-        a, b = (self.projector(self.encoder(view)) for view in views)  # type: ignore[operator]
-        return {"a": a, "b": b}
 
     def loss(self, embedded: dict[str, Tensor], patients: Tensor) -> dict[str, Tensor]:
         """Return ``total``, how well partners agree and how far projections differ.
@@ -62,9 +53,6 @@ class Method(nn.Module):
         a, b = embedded["a"], embedded["b"]
         losses = nt_xent(a, b, self.config.temperature, patients)
         return losses | {"projection_std": _projections.spread(torch.cat([a, b]))}
-
-    def before_step(self, progress: float) -> None:
-        """Do nothing."""
 
 
 def nt_xent(a: Tensor, b: Tensor, temperature: float, patients: Tensor) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from medssl.foundation.errors import UsageError
+from medssl.methods import _painting
 from medssl.models import decoders, patches, sparse
 from medssl.models.encoders._contract import Encoder, Stages
 
@@ -42,7 +43,7 @@ class Config:
     skip_flat: bool = True  # no loss on hidden patches of nearly equal pixels
 
 
-class Method(nn.Module):
+class Method(_painting.Painting):
     """One view in, one loss out.
 
     Args:
@@ -50,11 +51,8 @@ class Method(nn.Module):
         config: How much is hidden, and the decoder.
     """
 
-    n_views = 1
-    n_local_views = 0
-
     def __init__(self, encoder: Stages, config: Config) -> None:
-        super().__init__()
+        super().__init__(config)
         self.encoder = encoder
         self.config = config
         first = next(m for m in _module(encoder).modules() if isinstance(m, _ConvNd))
@@ -78,47 +76,11 @@ class Method(nn.Module):
             for k, (n, width) in enumerate(zip(n_features, self.decoder.widths, strict=False))
         )
 
-    def embed(self, views: list[Tensor]) -> dict[str, Tensor]:
-        """Return ``error`` and ``weight``, (B,) each, of a view (B, C, *spatial).
-
-        Raises:
-            UsageError: A side is no multiple of the encoder's stride, or the view is one patch.
-        """
-        (view,) = views
-        grid = self.grid(view.shape[2:])
-        visible = self._draw(view, grid)
-        predicted = patches.split(self._paint(view, visible, grid), grid)
-        actual = patches.split(view, grid)
-        return patches.error_rows(predicted, actual, visible, skip_flat=self.config.skip_flat)
-
-    def loss(self, embedded: dict[str, Tensor], patients: Tensor) -> dict[str, Tensor]:
-        """Return ``total`` and ``counted``, the share of hidden patches that are not flat."""
-        del patients
-        return patches.average(embedded)
-
-    def before_step(self, progress: float) -> None:
-        """Do nothing."""
-
-    @torch.no_grad()
-    def reconstruct(self, view: Tensor, seed: int = 0) -> dict[str, Tensor]:
-        """Return ``image``, ``masked``, ``hidden`` and ``painted``, see `patches.paint`.
-
-        Args:
-            view: Shape (B, C, *spatial).
-            seed: Decides what is hidden.
-
-        Raises:
-            UsageError: As `embed`.
-        """
+    def predict(self, view: Tensor, seed: int | None = None) -> tuple[Tensor, Tensor, patches.Grid]:
+        """Paint a view from its visible patches, as `Painting.predict` says."""
         grid = self.grid(view.shape[2:])
         visible = self._draw(view, grid, seed)
-        was_training = self.training
-        self.eval()
-        try:
-            predicted = patches.split(self._paint(view, visible, grid), grid)
-        finally:
-            self.train(was_training)
-        return patches.paint(view, grid, visible, predicted)
+        return patches.split(self._paint(view, visible, grid), grid), visible, grid
 
     def grid(self, spatial: torch.Size) -> tuple[int, ...]:
         """Return the patches along each axis; a side below the stride (few slices) is one.
@@ -126,12 +88,12 @@ class Method(nn.Module):
         Raises:
             UsageError: A longer side is no multiple of the stride.
         """
-        for size, stride in zip(spatial, self._stride, strict=True):
+        for axis, (size, stride) in enumerate(zip(spatial, self._stride, strict=True)):
             if size > stride and size % stride:
                 below = size // stride * stride
                 raise UsageError(
                     f"a side of {size} px is no multiple of the encoder's stride of {stride} px",
-                    where="image_size",
+                    where=patches.setting(axis, len(spatial)),
                     fix=f"use {below} or {below + stride}",
                 )
         return tuple(max(1, n // stride) for n, stride in zip(spatial, self._stride, strict=True))

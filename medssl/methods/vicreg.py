@@ -11,9 +11,9 @@ from typing import Annotated
 import torch
 import torch.nn.functional as F  # noqa: N812 - the customary name
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from medssl.methods import _projections
+from medssl.methods import _projections, _twins
 from medssl.models import heads
 from medssl.models.encoders._contract import Encoder
 
@@ -36,7 +36,7 @@ class Config:
     projector_norm: heads.Norm = "batch"
 
 
-class Method(nn.Module):
+class Method(_twins.Twins):
     """Two views in, one loss out.
 
     Args:
@@ -44,20 +44,9 @@ class Method(nn.Module):
         config: Loss weights and the width of the expander.
     """
 
-    n_views = 2
-    n_local_views = 0
-
     def __init__(self, encoder: Encoder, config: Config) -> None:
-        super().__init__()
-        self.encoder = encoder
-        dims = (encoder.dim, *(config.projector_dim,) * 3)
-        self.projector = heads.projector(dims, config.projector_norm)
+        super().__init__(encoder, (config.projector_dim,) * 3, config.projector_norm)
         self.config = config
-
-    def embed(self, views: list[Tensor]) -> dict[str, Tensor]:
-        """Return the projections ``a`` and ``b``, (B, F) each, of two views (B, C, *spatial)."""
-        a, b = (self.projector(self.encoder(view)) for view in views)  # type: ignore[operator]
-        return {"a": a, "b": b}
 
     def loss(self, embedded: dict[str, Tensor], patients: Tensor) -> dict[str, Tensor]:
         """Return ``total``, its three unweighted parts and how far projections differ.
@@ -86,9 +75,6 @@ class Method(nn.Module):
             "covariance": covariance,
             "projection_std": _projections.spread(torch.cat([a, b])),
         }
-
-    def before_step(self, progress: float) -> None:
-        """Do nothing."""
 
 
 def _std_hinge(z: Tensor) -> Tensor:

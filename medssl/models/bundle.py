@@ -24,6 +24,7 @@ HOW = (
     "prepare = parser.get_parsed_content('preprocessing_other')  # of CT: preprocessing_ct",
     "features = network(prepare(image)[None])",
 )
+_AIR_HU = -1000.0  # beside a CT
 _LOADED = "torch.load(@bundle_root + '/models/model.pt', map_location=@device, weights_only=True)"
 
 
@@ -50,12 +51,11 @@ def _inference(definition: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[
     low, high = facts["window_hu"]
     shape = list(facts["shape"])
     mode = "trilinear" if len(shape) == 3 else "bilinear"
-    square = len(set(shape)) == 1  # then nothing is stretched: the border fills what is left
+    square = len(set(shape)) == 1  # then nothing is stretched: background fills what is left
     size = {"spatial_size": shape[0], "size_mode": "longest"} if square else {"spatial_size": shape}
-    resize = [
-        {"_target_": "Resize", **size, "mode": mode},
-        {"_target_": "SpatialPad", "spatial_size": shape, "mode": "edge"},
-    ]
+    resize = {"_target_": "Resize", **size, "mode": mode}
+    pad = {"_target_": "SpatialPad", "spatial_size": shape}
+    air = max(-1.0, 2 * (_AIR_HU - low) / (high - low) - 1)
     window = {
         "_target_": "ScaleIntensityRange",
         "a_min": low,
@@ -71,10 +71,18 @@ def _inference(definition: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[
         "network_def": dict(definition),
         "network": "$@network_def.to(@device).eval()",
         "load": f"$@network.load_state_dict({_LOADED})",
-        "preprocessing_ct": {"_target_": "Compose", "transforms": [window, *resize]},
+        "preprocessing_ct": {
+            "_target_": "Compose",
+            "transforms": [window, resize, {**pad, "mode": "constant", "constant_values": air}],
+        },
         "preprocessing_other": {
             "_target_": "Compose",
-            "transforms": [{"_target_": "NormalizeIntensity"}, *resize],
+            # medssl pads with the value that 5 % of an image are darker than: nearly the minimum
+            "transforms": [
+                {"_target_": "NormalizeIntensity"},
+                resize,
+                {**pad, "mode": "minimum"},
+            ],
         },
         "inferer": {"_target_": "SimpleInferer"},
     }

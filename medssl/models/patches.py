@@ -46,6 +46,15 @@ def join(patches: Tensor, grid: Grid, shape: torch.Size) -> Tensor:
     return patches.reshape(shape[0], *grid, *sides, shape[1]).permute(order).reshape(shape)
 
 
+def setting(axis: int, n_axes: int) -> str:
+    """Return the setting that decides a side of a view.
+
+    >>> setting(0, 2), setting(0, 3), setting(1, 3)
+    ('image_size', 'depth', 'image_size')
+    """
+    return "depth" if n_axes == 3 and axis == 0 else "image_size"
+
+
 def n_visible(n_patches: int, mask_ratio: float) -> int:
     """Return how many patches stay visible: at least one, and not all.
 

@@ -60,4 +60,8 @@ def _open_apart(path: Path, target: Path, memory: int, seconds: int) -> None:
             f"not opened: it wants to run {name}, which is no tensor", where=str(path), fix=_FIX
         )
     if done.returncode:
-        raise ArtifactError("cannot be read as weights", where=str(path), fix=_FIX)
+        raise ArtifactError(
+            "cannot be read as weights",
+            where=str(path),
+            fix="check that it is a file of weights and complete, for example by its digest",
+        )

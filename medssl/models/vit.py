@@ -7,16 +7,32 @@ patches out. Positions are sines and cosines of a patch's place in the grid, as 
 and nothing is learnt.
 """
 
+from dataclasses import dataclass
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - the customary name
 from monai.networks.blocks import MLPBlock
 from monai.networks.layers.factories import Conv
+from pydantic import Field
 from torch import Tensor, nn
 
 from medssl.foundation.errors import UsageError
+from medssl.models import patches
 
 _SLOWEST = 10_000.0  # of the sines, in radians per patch: 1 / this
 _N_LAYERS = 4  # groups of blocks, as many as a residual network has
+_AtLeast1 = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Smaller patches see more and take more time; a side of a view is a multiple of them."""
+
+    patch_size: _AtLeast1 | None = None  # px; None: 16 in 2D, 8 in 3D
+    patch_depth: _AtLeast1 | None = None  # 3D: slices of a patch; None: as many as patch_size
+    depth: _AtLeast1 = 12  # blocks
+    image_size: _AtLeast1 | None = None  # px, of the images the export is built for
 
 
 class ViTEncoder(nn.Module):
@@ -92,12 +108,12 @@ class ViTEncoder(nn.Module):
         Raises:
             UsageError: A side is no multiple of the patch.
         """
-        for size, side in zip(spatial, self.patch, strict=True):
+        for axis, (size, side) in enumerate(zip(spatial, self.patch, strict=True)):
             if size % side:
                 below, above = (max(1, size // side) * side, -(-size // side) * side)
                 raise UsageError(
                     f"a side of {size} px cannot be cut into patches of {side} px",
-                    where="image_size",
+                    where=patches.setting(axis, len(spatial)),
                     fix=f"use {' or '.join(str(s) for s in sorted({below, above}))}",
                 )
         return tuple(size // side for size, side in zip(spatial, self.patch, strict=True))
@@ -187,35 +203,29 @@ class _Attention(nn.Module):
 
 
 def build(
-    in_channels: int,
-    spatial_dims: int,
-    *,
-    patch: tuple[int | None, int | None],
-    size: tuple[int, int, int],
-    image_size: int | None,
+    in_channels: int, spatial_dims: int, options: Options, *, dim: int, n_heads: int
 ) -> ViTEncoder:
     """Return the encoder of an encoder file.
 
     Args:
         in_channels: Channels of an image.
         spatial_dims: 2 or 3.
-        patch: Side within a slice and number of slices, or None: 16 px in 2D, and 8 px in 3D,
-            where views are smaller; as many slices as the side.
-        size: Width, depth, heads.
-        image_size: Side of the images the export is built for, or None: 224 px, in 3D 96.
+        options: Patches, blocks and the images the export is built for: of 224 px where nothing
+            is said, in 3D, where views are smaller, of 96.
+        dim: Width.
+        n_heads: Of the attention.
 
     Raises:
         UsageError: The patches do not fit the image size.
     """
-    side = patch[0] or (16 if spatial_dims == 2 else 8)
-    nominal = image_size or (224 if spatial_dims == 2 else 96)
-    sides = (side, side) if spatial_dims == 2 else (patch[1] or side, side, side)
-    if image_size is None:  # whatever the patch, a whole number of them
+    side = options.patch_size or (16 if spatial_dims == 2 else 8)
+    nominal = options.image_size or (224 if spatial_dims == 2 else 96)
+    sides = (side, side) if spatial_dims == 2 else (options.patch_depth or side, side, side)
+    if options.image_size is None:  # whatever the patch, a whole number of them
         extent = tuple(max(1, nominal // one) * one for one in sides)
     else:
         extent = (nominal,) * spatial_dims
-    dim, depth, n_heads = size
-    return ViTEncoder(in_channels, sides, dim, depth, n_heads, extent)
+    return ViTEncoder(in_channels, sides, dim, options.depth, n_heads, extent)
 
 
 def position_codes(grid: tuple[int, ...], dim: int, device: torch.device) -> Tensor:

@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 STYLES = ("-", "--", ":", "-.")
 INK, FAINT = "#1b2733", "#8a97a5"
+QUIET = "#566270"  # of small print: six times as dark as paper
 LAYOUT_FONT = "DejaVu Sans"  # comes with matplotlib, so that the layout is the same everywhere
 PAGE_FONTS = "'Helvetica Neue', Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"  # narrower
 STYLE = {

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from medssl.reporting.figures import COLOURS, STYLE
 
 _DPI = 150
+_FEW = 40  # steps: below, each one is marked
 _TITLES = {"lr": "Learning rate", "weight_decay": "Weight decay"}
 
 
@@ -29,7 +30,8 @@ def draw(curves: Mapping[str, NDArray[np.float64]], steps_per_epoch: float) -> b
         for axes, name in zip(panels, moving, strict=True):
             values = curves[name]
             epochs = np.arange(len(values)) / steps_per_epoch
-            axes.plot(epochs, values, color=COLOURS[0], linewidth=1.8)
+            marker = "o" if len(values) <= _FEW else ""
+            axes.plot(epochs, values, color=COLOURS[0], linewidth=1.8, marker=marker, markersize=3)
             axes.set(ylabel=_TITLES[name], xlim=(0, len(values) / steps_per_epoch))
             axes.set_ylim(0, 1.12 * max(values.max(), 1e-12))
             axes.ticklabel_format(axis="y", scilimits=(-2, 2))

@@ -13,10 +13,15 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from medssl.reporting.figures import FAINT, STYLE
+from medssl.reporting.figures import FAINT, QUIET, STYLE
 
 MOST = 8  # images
-_TITLES = {"image": "Image", "masked": "Shown to the encoder", "painted": "Painted"}
+_TITLES = {"image": "View of an image", "masked": "Shown to the encoder", "painted": "Painted"}
+_EXPLAINED = (
+    "Blue-grey is hidden. What was shown is kept in the\n"
+    "painting; each hidden patch is painted with the\n"
+    "brightness and contrast that it has in truth."
+)
 _TILE = 1.9  # inches
 _DPI = 120
 _FLAT = 1e-6  # the least range of grey values
@@ -35,9 +40,10 @@ def draw(pictures: Mapping[str, NDArray[Any]]) -> bytes:
     tiles = {name: [_slice(one) for one in values[:MOST]] for name, values in pictures.items()}
     n = len(tiles["image"])
     tall, wide = tiles["image"][0].shape[1:]
-    size = (_TILE * len(_TITLES), _TILE * tall / wide * n + 0.3)
+    size = (_TILE * len(_TITLES), _TILE * tall / wide * n + 1.0)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
+        figure.suptitle(_EXPLAINED, x=0.01, ha="left", fontsize=9, color=QUIET)
         grid = figure.subplots(n, len(_TITLES), squeeze=False)
         for row in range(n):
             image = tiles["image"][row]

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from medssl.config.training import Views
 from medssl.reporting.figures import STYLE
 
 Picture = NDArray[np.floating]  # (C, *spatial), 2D or 3D
@@ -20,8 +21,13 @@ _STRETCH = (0.5, 99.5)  # percentiles of the whole image that are black and whit
 _SIDE = 1.5  # of one picture, inches
 _DPI = 110
 _LETTERS = 11  # of the title, an inch
+_LETTERS_OF_A_CAPTION = 22  # a line
 _SMALLEST = 1e-6
-_TITLE = "Each image and random views of it: other crops, angles, contrast, sharpness and noise"
+_TITLE = "Each row: an image and random views of it"
+_OF_PARTNER = {
+    "slice": ("near slice", "another slice nearby in its series"),
+    "patient": ("other image", "another image of the same patient"),
+}
 
 
 def draw(
@@ -45,14 +51,18 @@ def draw(
     """
     columns = [images, *views]
     names = ["whole image", *captions]
-    size = (_SIDE * len(columns), (_SIDE + 0.05) * len(images) + 0.8)
+    width = _SIDE * len(columns)
+    volumes = np.ndim(images[0]) == len("CDHW")
+    title += ". Of each volume the middle slice" if volumes else ""
+    above = wrap(title, int(width * _LETTERS))
+    size = (width, (_SIDE + 0.05) * len(images) + 0.6 + 0.17 * len(above))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
-        lines = wrap(title, int(size[0] * _LETTERS))
-        figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=10)
+        figure.suptitle("\n".join(above), x=0.01, ha="left", fontsize=10)
         grid = figure.subplots(len(images), len(columns), squeeze=False)
         for across, name, column in zip(grid.T, names, columns, strict=True):
-            across[0].set_title(f"{name}\n{_size(column[0])}", fontsize=8.5)
+            lines = [*wrap(name, _LETTERS_OF_A_CAPTION), _size(column[0])]
+            across[0].set_title("\n".join(lines), fontsize=8.5)
             for axes, image, picture in zip(across, images, column, strict=True):
                 low, high = _stretch(image) if span is None else span
                 scaled = (_flat(picture) - low) / max(high - low, _SMALLEST)
@@ -62,6 +72,49 @@ def draw(
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=_DPI, metadata={"Software": None})
     return stream.getvalue()
+
+
+def wording(
+    views: Views, n_full: int, n_local: int = 0, *, positives: str = "view", masked: bool = False
+) -> tuple[str, list[str]]:
+    """Return the title of a sheet and a caption for each view.
+
+    Args:
+        views: What varies.
+        n_full: Views of full size.
+        n_local: Smaller views.
+        positives: What the views after the first show: view, slice or patient.
+        masked: Whether the method hides parts of a view.
+    """
+    captions = [f"view {k + 1}" for k in range(n_full)]
+    captions += [f"small view {k + 1}" for k in range(n_local)]
+    title = f"Each row: an image and what is made of it by chance ({', '.join(_varied(views))})."
+    if positives in _OF_PARTNER:
+        name, other = _OF_PARTNER[positives]
+        captions[1:] = [f"{caption}, {name}" for caption in captions[1:]]
+        title += (
+            f" View 1 is of the image, the others are of {other}: the image itself if there is none"
+        )
+    elif masked:
+        captions = [f"{caption}, before hiding" for caption in captions]
+        title += " The method hides parts of the view and paints them: that is not shown here"
+    elif len(captions) > 1:
+        title += " The method learns what the views of a row have in common"
+    return title, captions
+
+
+def _varied(views: Views) -> list[str]:
+    """Return what differs from view to view."""
+    kinds = {
+        "crop": True,
+        "angle": views.rotation_deg > 0,
+        "left-right flip": views.flip > 0,
+        "contrast": views.contrast > 0 or views.gamma > 0,
+        "sharpness": views.blur > 0,
+        "noise": views.noise > 0,
+        "missing pixels": views.mask > 0,
+    }
+    return [kind for kind, varies in kinds.items() if varies]
 
 
 def _stretch(image: Picture) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from medssl.config.training import Intensity
 from medssl.data import volumes
 from medssl.data.opening import open_store
 from medssl.foundation.cost import Cost, peak_memory
+from medssl.foundation.errors import DataError
 from medssl.foundation.reporting import Reporter, Silent, Tee
 from medssl.models.reading import Reader
 from medssl.training import embed, runtime, seeing
@@ -38,6 +39,7 @@ class EmbedPlan:
     layer: str
     feature_size: int
     shape: tuple[int, ...]  # px, of the encoder's input
+    notes: tuple[str, ...]  # what is left out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,7 @@ class _Ready:
     rows: pa.Table
     layer: str
     feature_size: int
+    notes: tuple[str, ...]
 
 
 def plan(settings: EmbedSettings) -> EmbedPlan:
@@ -70,6 +73,7 @@ def plan(settings: EmbedSettings) -> EmbedPlan:
 
     Raises:
         UsageError: The encoder has no such layer.
+        DataError: An encoder of series finds none in the archive.
         ArtifactError: Archive or encoder are missing or do not fit each other.
     """
     ready = _get_ready(settings)
@@ -82,6 +86,7 @@ def plan(settings: EmbedSettings) -> EmbedPlan:
         layer=ready.layer,
         feature_size=ready.feature_size,
         shape=ready.source.info.shape,
+        notes=ready.notes,
     )
 
 
@@ -115,6 +120,7 @@ def run(
 
     Raises:
         UsageError: The encoder has no such layer, or ``out`` is in use.
+        DataError: An encoder of series finds none in the archive.
         ArtifactError: Archive or encoder are missing or do not fit each other.
     """
     ready = _get_ready(settings)
@@ -125,6 +131,8 @@ def run(
     with run_folder.create(out, stage="embed", settings=settings, inputs=inputs) as folder:
         folder.environment(**started.facts())
         told = Tee(reporter or Silent(), folder.log)
+        for note in ready.notes:
+            told.note(note)
         parts = _parts(settings, ready, started.device, told)
         record = _record(ready, info.hash)
         embeddings.write(out, record, parts)
@@ -144,14 +152,31 @@ def _get_ready(settings: EmbedSettings) -> _Ready:
     channels = archive.read_info(settings.archive).channels
     source, factory = seeing.open_encoder(settings.encoder, channels)
     assert source.info is not None
-    rows = archive.read_images(settings.archive)
+    rows, notes = archive.read_images(settings.archive), factory.notes
     if source.info.spatial_dims == 3:
-        rows = volumes.table(rows)
+        rows, left_out = _series(rows, settings.archive)
+        notes += left_out
     encoder = factory.make()
     if settings.layer is None:
-        return _Ready(encoder, source, rows, factory.groups[-1], source.info.feature_size)
+        return _Ready(encoder, source, rows, factory.groups[-1], source.info.feature_size, notes)
     reader = Reader(encoder, settings.layer)
-    return _Ready(reader, source, rows, settings.layer, reader.dim)
+    return _Ready(reader, source, rows, settings.layer, reader.dim, notes)
+
+
+def _series(images: pa.Table, archive: Path) -> tuple[pa.Table, tuple[str, ...]]:
+    """Return a row for each series that is a volume, and how many series are none."""
+    try:
+        rows = volumes.table(images)
+    except DataError as error:
+        where = error.where or str(archive)
+        raise DataError(error.problem, where=where, fix=error.fix) from error
+    n_short = len(images["series_key"].unique()) - rows.num_rows
+    if not n_short:
+        return rows, ()
+    return rows, (
+        f"{rows.num_rows} series are embedded; {n_short} of fewer slices than "
+        f"{volumes.LEAST_SLICES} are left out",
+    )
 
 
 def _parts(

@@ -164,9 +164,10 @@ def _train(ready: Prepared, folder: RunFolder, place: Place) -> FinetuneResult:
         planned,
         place,
         here=lambda fold: cross_validate.run_fold(started, recipe, fold, place.reporter),
-        apart=None if recipe.settings.smoke else apart,
+        apart=apart if place.workers or site_run.is_long(ready, planned) else None,
     )
-    for _ in told.track(coming, task="folds", unit="folds", total=len(planned)):
+    for _ in told.track(range(len(planned)), task="folds", unit="folds"):
+        next(coming)  # in here, as it is work and no waiting for data
         done = [fold for fold in planned[:_DRAWN_FOLDS] if fold.is_done]
         _draw_progress(done, out)
     result = _result(ready, planned, out)

@@ -18,17 +18,20 @@ from medssl.foundation import files, plugins
 from medssl.foundation.cost import Cost
 from medssl.foundation.errors import DataError, UsageError
 from medssl.foundation.reporting import Reporter, Silent, Tee
+from medssl.foundation.wording import counted, plural, verb
 from medssl.models.weights import to_arrays
 from medssl.reporting import rates, reconstruction, tracking, view_sheet
 from medssl.reporting.progress import ProgressFigure
 from medssl.training import (
     embed,
     encoders,
+    estimate,
     held_out,
     monitors,
     optim,
     preparing,
     runtime,
+    showing,
     spread,
     ssl,
 )
@@ -64,6 +67,7 @@ class PretrainResult:
     measured: dict[str, float]  # by the monitors at the end, by their names in metrics.jsonl
     measured_before: dict[str, float]  # the same of the weights it started from
     pace: dict[str, float]  # images_per_s and data_wait of the last epoch
+    cautions: tuple[str, ...]  # what speaks against the encoder
     progress: Path
 
 
@@ -105,22 +109,25 @@ def plan(settings: PretrainSettings, *, device: str = "auto") -> PretrainPlan:
     parts, n_whole = held_out.read(settings)
     n_images = parts.train.num_rows
     if n_images < 2:
-        what = "volumes" if settings.spatial_dims == 3 else "images"
         raise DataError(
-            f"{n_images} {what} are too few to pretrain on", where=str(settings.archive)
+            f"{counted(n_images, settings.unit)} {verb(n_images, 'are')} too few to pretrain on",
+            where=str(settings.archive),
+            fix="take an archive or a selection with more, or lower --validation",
         )
     if settings.smoke:
         settings = settings.model_copy(update={"batch_size": held_out.SMOKE_BATCH, "epochs": 1})
     facts = preparing.facts(settings, parts, n_whole, gpu=runtime.gpu_wanted(device))
     settings, reasons = resolve(settings, facts)
     settings, fitted = preparing.fit(settings, n_images)
-    _, source, _ = preparing.make_encoder(settings)
+    encoder, source, started_from = preparing.make_encoder(settings)
+    fitted += preparing.masked(settings, encoder)
     watch = monitors.choose(settings, parts)
     length = steps_per_epoch(settings, n_images=n_images, n_whole=n_whole)
     steps = int(settings.epochs) * length
     budget = _budget(settings, n_images, n_whole, steps)
     notes = (
-        *_trial(settings), *held, *reasons, *fitted, *budget, *_held_out(settings, parts, source)
+        *_trial(settings), *held, *reasons, *fitted, *budget, *_held_out(settings, parts, source),
+        *started_from, *showing.foretold(settings, parts.train),
     )  # fmt: skip
     return PretrainPlan(
         settings=settings,
@@ -136,11 +143,11 @@ def plan(settings: PretrainSettings, *, device: str = "auto") -> PretrainPlan:
 
 
 def cost(settings: PretrainSettings, *, device: str = "auto") -> Cost:
-    """Return what the run would take, from a few of its steps; writes nothing."""
+    """Return what the run would take, from a few small steps; writes nothing."""
     planned = plan(settings, device=device)
     started = runtime.start(device, planned.settings.precision)
     ready = preparing.prepare(started, planned.settings, planned.steps_per_epoch)
-    return ssl.cost(started, planned.settings, ready.method, ready.images)
+    return estimate.cost(started, planned.settings, ready.method, ready.images)
 
 
 def show_views(settings: PretrainSettings, path: Path, *, device: str = "auto") -> None:
@@ -157,7 +164,7 @@ def show_views(settings: PretrainSettings, path: Path, *, device: str = "auto") 
     settings = planned.settings.model_copy(update=few)
     started = runtime.start(device, "32")
     ready = preparing.prepare(started, settings, planned.steps_per_epoch)
-    files.write_bytes(path, _sheet(ready))
+    files.write_bytes(path, _sheet(ready, settings))
 
 
 def run(
@@ -196,7 +203,8 @@ def run(
     out = started.broadcast(out)
     ready = preparing.prepare(started, settings, planned.steps_per_epoch, compiled=how.compiled)
     with ExitStack() as stack:
-        figure = ProgressFigure(out, redraw_on="feature_std", floors=spread.FLOORS)
+        floors = spread.FLOORS if ready.images.monitors.stops else {}
+        figure = ProgressFigure(out, redraw_on="feature_std", floors=floors)
         inputs = _inputs(settings, ready.source)
         begin = partial(
             run_folder.create,
@@ -219,11 +227,14 @@ def run(
         trained = ssl.run(
             started, settings, ready.method, ready.images, out, told, max_seconds=how.max_seconds
         )
+        for caution in trained.cautions:
+            told.warn(caution)
         if folder is not None:
+            folder.cautions.extend(trained.cautions)
             figure.draw()
             _export(settings, ready, out)
             if how.thumbnails:
-                _draw_pictures(ready, out)
+                _draw_pictures(ready, settings, out)
         started.barrier()
     if folder is None:
         return None
@@ -240,6 +251,7 @@ def run(
         measured=trained.measured,
         measured_before=trained.measured_before,
         pace=trained.pace,
+        cautions=trained.cautions,
         progress=out / figure.NAME,
     )
 
@@ -249,12 +261,13 @@ def _budget(settings: PretrainSettings, n_images: int, n_whole: int, steps: int)
     if settings.budget_mode == "epochs" or settings.selection is None:
         return ()
     batch = int(settings.batch_size)
+    things = plural(settings.unit)
     notes = [
-        f"budget updates: {settings.epochs} epochs of all {n_whole} images are {steps} steps, "
-        f"{_passes(settings, n_images, steps):.3g} passes over the {n_images} selected images"
+        f"budget updates: {settings.epochs} epochs of all {n_whole} {things} are {steps} steps, "
+        f"{_passes(settings, n_images, steps):.3g} passes over the {n_images} selected {things}"
     ]
     if batch > n_images:
-        notes.append(f"budget updates: a step sees {n_images} images instead of {batch}")
+        notes.append(f"budget updates: a step sees {n_images} {things} instead of {batch}")
     return tuple(notes)
 
 
@@ -268,11 +281,13 @@ def _held_out(
 ) -> tuple[str, ...]:
     """Say who is watched, and whether the weights the run starts from know them already."""
     if not parts.validation.num_rows:
+        if settings.validation and settings.spatial_dims == 3:
+            return ("validation: none of the watched patients of the archive has a volume",)
         return ()
     info = archive.read_info(settings.archive)
     notes = [
         f"validation: {parts.n_validation_patients} of {info.patients} patients "
-        f"({parts.validation.num_rows} images) are watched, not trained on"
+        f"({counted(parts.validation.num_rows, settings.unit)}) are watched, not trained on"
     ]
     if source is not None:
         seen = source.patients_under(info.key_id)
@@ -348,9 +363,9 @@ def _draw_schedule(settings: PretrainSettings, steps: int, out: Path) -> None:
     files.write_bytes(out / "schedule.png", rates.draw(curves, per_epoch))
 
 
-def _draw_pictures(ready: Prepared, out: Path) -> None:
+def _draw_pictures(ready: Prepared, settings: PretrainSettings, out: Path) -> None:
     """Write pictures of patients: only where they were asked for."""
-    files.write_bytes(out / "views.png", _sheet(ready))
+    files.write_bytes(out / "views.png", _sheet(ready, settings))
     if hasattr(ready.method, "reconstruct"):
         shown = next(iter(ready.images.batches.steps(range(1))))
         view = shown.views[0][:_SHOWN_IMAGES]
@@ -360,14 +375,19 @@ def _draw_pictures(ready: Prepared, out: Path) -> None:
         files.write_bytes(out / "reconstructions.png", reconstruction.draw(arrays))
 
 
-def _sheet(ready: Prepared) -> bytes:
+def _sheet(ready: Prepared, settings: PretrainSettings) -> bytes:
     """Return a picture of the first images of the first step and their views."""
     batches = ready.images.batches
     numbers = batches.sampler.epoch(0)[0][:_SHOWN_IMAGES]
     shown = next(iter(batches.steps(range(1))))
     whole = batches.whole(numbers)
     views = [view[: len(numbers)].float().cpu().numpy() for view in shown.views]
-    captions = [f"view {k + 1}" for k in range(len(views))]
-    if batches.partners is not None:  # the first view alone is of the image itself
-        captions[1:] = [f"{name}, partner" for name in captions[1:]]
-    return view_sheet.draw(whole.float().cpu().numpy(), views, captions)
+    wanted = showing.wanted(ready.method)
+    title, captions = view_sheet.wording(
+        settings.views,
+        wanted.full,
+        wanted.local,
+        positives=settings.positives,
+        masked=hasattr(ready.method, "reconstruct"),
+    )
+    return view_sheet.draw(whole.float().cpu().numpy(), views, captions, title=title)

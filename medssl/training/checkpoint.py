@@ -29,6 +29,11 @@ def save(folder: Path, state: TrainState) -> None:
     files.write_text(folder / "last.sha256", files.sha256(path) + "\n")
 
 
+def exists(folder: Path) -> bool:
+    """Return whether there is a checkpoint, whole or not."""
+    return any((folder / f"{name}.pt").exists() for name in _NAMES)
+
+
 def load(folder: Path, state: TrainState) -> bool:
     """Continue ``state`` from the newest whole checkpoint.
 
@@ -42,7 +47,7 @@ def load(folder: Path, state: TrainState) -> bool:
         if _is_whole(folder, name):
             _restore(folder / f"{name}.pt", state)
             return True
-    if any((folder / f"{name}.pt").exists() for name in _NAMES):
+    if exists(folder):
         raise ArtifactError(
             "every checkpoint is damaged", where=str(folder), fix="start the run again"
         )

@@ -117,7 +117,7 @@ def open_source(path: Path) -> Source:
         raise ArtifactError(
             "no encoder",
             where=str(path),
-            fix="give a folder written by `medssl pretrain`, a file of weights, or none",
+            fix="give a folder written by `medssl pretrain`, or a file of weights",
         )
     return _verified(path)
 
@@ -139,6 +139,8 @@ def factory(
     """
     plugin = plugins.load(encoders, name)
     config = decode(plugin.Config, options, where="encoder_options")
+    if source is not None and spatial_dims == 2:
+        require_2d(source)
 
     def build() -> tuple[nn.Module, weights.Match | None]:
         encoder: nn.Module = plugin.build(in_channels, spatial_dims, config)
@@ -158,6 +160,21 @@ def factory(
     groups = encoder.groups()  # type: ignore[operator]
     normed = tuple(name for name, modules in groups.items() if norms_of(modules))
     return Factory(lambda: build()[0], notes, tuple(groups), normed)
+
+
+def require_2d(source: Source) -> None:
+    """Check that weights are not of an encoder for volumes.
+
+    Raises:
+        ArtifactError: They are.
+    """
+    dims = source.info.spatial_dims if source.info else source.facts().get("spatial_dims")
+    if dims == 3:
+        raise ArtifactError(
+            "the weights are of an encoder for whole series (3D), and single images are to be seen",
+            where=str(source.path),
+            fix="give one pretrained with --spatial-dims 2, or read whole series: --spatial-dims 3",
+        )
 
 
 def _bare(path: Path) -> Source:

@@ -37,14 +37,16 @@ def read(settings: PretrainSettings) -> tuple[Parts, int]:
     """Return the images to train on and to watch, and how many there are to train on in all.
 
     The patients to watch are drawn from the whole archive, and all their images are watched: runs
-    on different selections are measured on the same images. In 3D the images are volumes, and a
-    selection keeps those series of which it keeps a slice.
+    on different selections are measured on the same images, runs in 2D and 3D on the same
+    patients, as far as these have volumes. In 3D the images are volumes, and a selection keeps
+    those series of which it keeps a slice.
 
     Raises:
         ArtifactError: Archive or selection are missing or do not fit.
         DataError: Volumes are asked for and there are none.
     """
     images = archive.read_images(settings.archive)
+    everyone = images["patient_key"].to_pylist()
     of, kept = "image_id", images
     if settings.selection is not None:
         run_folder.require_finished(settings.selection, "reduce")
@@ -53,7 +55,7 @@ def read(settings: PretrainSettings) -> tuple[Parts, int]:
         kept = images.filter(pc.is_in(images["image_id"], ids))
     if settings.spatial_dims == 3:
         of, images = "series_key", volumes.table(images)
-    parts = split(images, float(settings.validation), settings.seed)
+    parts = split(images, float(settings.validation), settings.seed, everyone)
     train = parts.train.filter(pc.is_in(parts.train[of], kept[of].combine_chunks()))
     n_whole = parts.train.num_rows
     if settings.smoke:
@@ -63,26 +65,38 @@ def read(settings: PretrainSettings) -> tuple[Parts, int]:
     return Parts(train=train, validation=parts.validation), n_whole
 
 
-def split(images: pa.Table, share: float, seed: int) -> Parts:
-    """Return the images of an archive in two parts.
+def split(
+    images: pa.Table, share: float, seed: int, everyone: Iterable[str] | None = None
+) -> Parts:
+    """Return images of an archive in two parts.
 
-    The draw depends on the patients and the seed alone: two runs on other selections of one
-    archive watch the same patients.
+    The draw depends on the patients of the archive and the seed alone.
 
     Args:
-        images: All rows of images.parquet.
-        share: Of the patients to hold out, rounded to at least one; 0 for none.
+        images: Rows of images.parquet, or of the volumes among them.
+        share: Of the patients to hold out, see `watched`.
         seed: Of the run.
+        everyone: Patient keys of the archive; None: those of ``images``.
     """
     keys = images["patient_key"].to_pylist()
-    patients = sorted(set(keys))
-    count = max(1, round(share * len(patients))) if share else 0
-    chosen = seeding.rng(seed, "validation").permutation(len(patients))[:count]
-    out = {patients[k] for k in chosen}
-    watched = np.array([key in out for key in keys], dtype=bool)
-    return Parts(
-        train=images.filter(pa.array(~watched)), validation=images.filter(pa.array(watched))
-    )
+    out = watched(keys if everyone is None else everyone, share, seed)
+    held = np.array([key in out for key in keys], dtype=bool)
+    return Parts(train=images.filter(pa.array(~held)), validation=images.filter(pa.array(held)))
+
+
+def watched(patients: Iterable[str], share: float, seed: int) -> set[str]:
+    """Return the patients to hold out: those whose digests of seed and key are lowest.
+
+    A digest depends on no other patient, so an archive that grows keeps most of them.
+
+    Args:
+        patients: Keys of all patients of an archive, in any order and as often as they occur.
+        share: Of the patients, rounded to at least one; 0 for none.
+        seed: Of the run.
+    """
+    known = set(patients)
+    count = max(1, round(share * len(known))) if share else 0
+    return set(sorted(known, key=lambda key: (seeding.derive(seed, "patient", key), key))[:count])
 
 
 def draw(image_ids: Iterable[str], most: int, seed: int) -> list[str]:

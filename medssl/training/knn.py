@@ -5,7 +5,7 @@ vote with the weight exp(cosine / 0.07). It reads labels and changes nothing.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,6 +106,27 @@ def class_shares(
     shares = votes.sum(axis=1) / weight.sum(axis=1, keepdims=True)
     # 1e-20 and 2e-20 differ, 1 less the one and 1 less the other do not: ties for either class
     return np.asarray(shares.round(9), dtype=np.float64)
+
+
+def cautions(course: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
+    """Return a line for each probe that ended below its value before the training.
+
+    Args:
+        course: What was measured, the first before the first step.
+    """
+    before, last = course[0], course[-1]
+    said = []
+    for name in sorted(before.keys() & last.keys()):
+        if not name.startswith("knn_auroc") or last[name] >= before[name]:
+            continue
+        best = max(point[name] for point in course[1:] if name in point)
+        text = f"{name} ended at {last[name]:.3f}, below {before[name]:.3f} of the first weights"
+        if best > before[name]:
+            text += f"; it was {best:.3f} in between, so a shorter run may give a better encoder"
+        else:
+            text += "; no measurement was above: by this probe the training did not help"
+        said.append(f"{text}. The probe is small and has no interval: compare fine-tuned models")
+    return tuple(said)
 
 
 def _of_images(cohort: Cohort) -> dict[str, Label]:

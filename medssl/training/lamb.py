@@ -1,14 +1,15 @@
 """LAMB: Adam's direction, as long as a layer's weights allow (You et al., arXiv:1904.00962)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+
+from medssl.training.layerwise import Layerwise
 
 
-class LAMB(Optimizer):
+class LAMB(Layerwise):
     """Algorithm 2 of the paper, with bias correction and without bounds on the norm of a layer.
 
     The step of a layer with weights w is scaled by |w| / |u|, where u is Adam's step plus
@@ -45,34 +46,15 @@ class LAMB(Optimizer):
             },
         )
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # noqa: ANN401
-        """Move every parameter that has a gradient; nothing waits for the device."""
-        loss = closure() if closure else None
-        for group in self.param_groups:
-            moved = [p for p in group["params"] if p.grad is not None]
-            if moved:
-                self._move(moved, group)
-        return loss
-
     def _move(self, weights: list[Tensor], group: dict[str, Any]) -> None:
         group["steps"] += 1
         gradients = [w.grad for w in weights if w.grad is not None]
-        updates = self._adam(gradients, self._moments(weights), group)
+        moments = (self._remembered(weights, "mean"), self._remembered(weights, "square"))
+        updates = self._adam(gradients, moments, group)
         torch._foreach_add_(updates, weights, alpha=group["weight_decay"])
         if group["adapted"]:
             torch._foreach_mul_(updates, _trusted(weights, updates))
         torch._foreach_add_(weights, updates, alpha=-group["lr"])
-
-    def _moments(self, weights: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the running means of the gradients and of their squares."""
-        for weight in weights:
-            state = self.state[weight]
-            if not state:
-                state["mean"] = torch.zeros_like(weight)
-                state["square"] = torch.zeros_like(weight)
-        means = [self.state[weight]["mean"] for weight in weights]
-        return means, [self.state[weight]["square"] for weight in weights]
 
     @staticmethod
     def _adam(

@@ -1,14 +1,15 @@
 """LARS: a learning rate for every layer (You et al., arXiv:1708.03888)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+
+from medssl.training.layerwise import Layerwise
 
 
-class LARS(Optimizer):
+class LARS(Layerwise):
     """Gradient descent with momentum whose steps are as long as a layer's weights allow.
 
     The step of a layer with weights w and gradient g is scaled by
@@ -44,27 +45,12 @@ class LARS(Optimizer):
             },
         )
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # noqa: ANN401
-        """Move every parameter that has a gradient; nothing waits for the device."""
-        loss = closure() if closure else None
-        for group in self.param_groups:
-            moved = [p for p in group["params"] if p.grad is not None]
-            if moved:
-                self._move(moved, group)
-        return loss
-
     def _move(self, weights: list[Tensor], group: dict[str, Any]) -> None:
         gradients = [w.grad for w in weights if w.grad is not None]
         directions = torch._foreach_add(gradients, weights, alpha=group["weight_decay"])
         if group["adapted"]:
             torch._foreach_mul_(directions, _trusted(weights, gradients, group))
-        momenta = []
-        for weight in weights:
-            state = self.state[weight]
-            if "momentum" not in state:
-                state["momentum"] = torch.zeros_like(weight)
-            momenta.append(state["momentum"])
+        momenta = self._remembered(weights, "momentum")
         torch._foreach_mul_(momenta, group["momentum"])
         torch._foreach_add_(momenta, directions)
         torch._foreach_add_(weights, momenta, alpha=-group["lr"])

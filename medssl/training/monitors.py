@@ -5,7 +5,8 @@ and of torch's generators as they were, so that a resumed run measures the same.
 """
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -15,13 +16,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from medssl.config.pretrain import PretrainSettings
-from medssl.data.batches import TrainingBatches
+from medssl.data.batches import Shown, TrainingBatches
 from medssl.data.opening import Store, open_store
 from medssl.data.sampling import Shuffled, numbered
 from medssl.foundation import seeding
 from medssl.foundation.errors import TrainingError
+from medssl.foundation.wording import counted
 from medssl.methods._contract import Method
 from medssl.training import embed, held_out, knn, spread
 from medssl.training.held_out import Parts
@@ -56,7 +59,8 @@ def choose(settings: PretrainSettings, parts: Parts) -> Watch:
     )
     enough = len(unseen) >= spread.LEAST_IMAGES
     images = unseen if enough else train
-    notes = [f"watched: {len(images)} {'validation' if enough else 'training'} images"]
+    part = "validation" if enough else "training"
+    notes = [f"watched: {counted(len(images), f'{part} {settings.unit}')}"]
     found: tuple[Probe, ...] = ()
     if not settings.smoke:
         found, said = knn.probes(
@@ -128,11 +132,7 @@ class Monitors:
             intensity=self._settings.intensity,
             shape=self._settings.shape,
         )
-        if not np.isfinite(features).all():
-            raise TrainingError(
-                "the features are not finite",
-                fix="lower the learning rate, or train with precision 32",
-            )
+        _require_finite(features)
         watched = features[self._numbers(self._watch.images)]
         values = {
             "feature_std": spread.feature_std(watched),
@@ -147,6 +147,30 @@ class Monitors:
         # six digits: the last bits of a sum can depend on where its terms lay in memory
         rounded = {name: float(f"{v:.6g}") for name, v in values.items() if math.isfinite(v)}
         return self._runtime.broadcast(rounded)
+
+    def seconds(self, step: Step, shown: Shown) -> float:
+        """Return about how long `measure` takes, from a few images.
+
+        Args:
+            step: The method in training, left as it is.
+            shown: Some of the images it is trained on.
+
+        Raises:
+            TrainingError: A feature is not finite.
+        """
+        device = self._runtime.device
+        gpus = [device] if device.type == "cuda" else []
+        with embed.unchanged(step), torch.random.fork_rng(devices=gpus), torch.no_grad():
+            step.eval()
+            _require_finite(step.encoder(shown.views[0]).float().cpu().numpy())
+            encoding = _seconds(lambda: step.encoder(shown.views[0]))
+            step.train()
+            embedding = _seconds(
+                lambda: torch.cat([v.flatten() for v in step.embed(shown.views).values()])
+            )
+        unseen = 0 if self._batches is None else len(self._batches.store)
+        whole = encoding * (len(self._store) + _PAIR * unseen) + embedding * unseen
+        return whole / len(shown.patients)
 
     def _images(self, table: pa.Table, wanted: set[str]) -> tuple[Store, dict[str, int]]:
         """Return the wanted images, and the number of each of them."""
@@ -186,7 +210,8 @@ class Monitors:
     def _of_views(self, step: Step, batches: TrainingBatches) -> dict[str, float]:
         """Return the mean loss over the same views each time, computed as in training.
 
-        And the alignment of the first two of them.
+        And the alignment of the first two of them. While a queue fills there is no loss that
+        could be compared with a later one: it is NaN.
         """
         device = self._runtime.device
         gpus = [device] if device.type == "cuda" else []
@@ -199,15 +224,33 @@ class Monitors:
                 for one in shown
             ]
             step.train()
-            losses = []
+            losses, filled = [], []
             for one in shown:
                 views = one.views[: self._n_views] + one.views[max(_PAIR, self._n_views) :]
                 with self._runtime.autocast():
-                    loss = method.loss(method.embed(views), one.patients)["total"]
-                losses.append(loss.float())
+                    found = method.loss(method.embed(views), one.patients)
+                losses.append(found["total"].float())
+                filled.append(found.get("queue_filled", torch.ones(())))
         first, second = torch.cat(pairs, dim=1).cpu().numpy()
-        mean = float(torch.stack(losses).mean())
+        # the first of them: held-out images fill the rest of the queue
+        mean = float(torch.stack(losses).mean()) if float(filled[0]) == 1 else math.nan
         return {"feature_alignment": spread.alignment(first, second), "val_loss": mean}
+
+
+def _require_finite(features: NDArray[np.floating]) -> None:
+    if not np.isfinite(features).all():
+        raise TrainingError(
+            "the features are not finite",
+            fix="lower the learning rate, or train with precision 32",
+        )
+
+
+def _seconds(compute: Callable[[], Tensor]) -> float:
+    """Return how long ``compute`` takes the second time."""
+    compute().cpu()
+    started = time.perf_counter()
+    compute().cpu()
+    return time.perf_counter() - started
 
 
 def refuse_collapse(course: Sequence[dict[str, float]], folder: Path, *, at_the_end: bool) -> None:

@@ -1,5 +1,7 @@
 """From the settings of a pretraining to what is trained: encoder, method and images."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,12 +16,16 @@ from medssl.data.batches import local_shape
 from medssl.data.opening import open_store
 from medssl.foundation import plugins, seeding
 from medssl.foundation.errors import UsageError
+from medssl.foundation.wording import counted
+from medssl.models import patches
 from medssl.training import embed, encoders, held_out, jobs, monitors, showing, ssl
 from medssl.training import runtime as runtimes
 from medssl.training.held_out import Parts
 from medssl.training.runtime import Runtime
 
 _IN_CLUSTER = 8  # images, at least, where a batch has one of each
+_FEW_CELLS = 16  # of a view: below, masks hardly differ from each other
+_CELLS = {2: 7, 3: 4}  # along each side: the paper's at 224 px; what a small volume may have
 _ABILITY = {"convolutional": "stages", "transformer": "tokens"}  # that a method of the kind needs
 _FITTING = {"convolutional": "resnet18", "transformer": "vit_s"}
 
@@ -33,7 +39,7 @@ class Prepared:
     source: encoders.Source | None  # of its first weights
     method: nn.Module
     images: ssl.Images
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # that could not be told before
 
 
 def facts(settings: PretrainSettings, parts: Parts, n_whole: int, *, gpu: bool) -> Facts:
@@ -74,8 +80,9 @@ def fit(settings: PretrainSettings, n_images: int) -> tuple[PretrainSettings, tu
         before = asdict(config)
         after = asdict(plugin.capped(config, n_images, int(settings.batch_size)))
         options = {name: value for name, value in after.items() if value != before[name]}
+        there = counted(n_images, settings.unit)
         notes += [
-            f"{settings.method}: {name} {value} (was {before[name]}; {n_images} images)"
+            f"{settings.method}: {name} {value} (was {before[name]}; {there})"
             for name, value in options.items()
         ]
     update = {
@@ -120,6 +127,43 @@ def make_encoder(
     return encoder, source, notes
 
 
+def masked(settings: PretrainSettings, encoder: nn.Module) -> tuple[str, ...]:
+    """Return how much of a view a masking method hides, and what to do where cells are few.
+
+    Raises:
+        UsageError: The view does not divide into cells, or is one.
+    """
+    plugin: Any = plugins.load(methods, settings.method)
+    config = decode(plugin.Config, settings.method_options, where="method_options")
+    if not hasattr(config, "mask_ratio"):
+        return ()
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        method = plugin.Method(encoder, config)
+    find = method.grid if hasattr(method, "grid") else encoder.grid
+    grid: tuple[int, ...] = find(torch.Size(settings.shape))  # type: ignore[operator]
+    n_cells = math.prod(grid)
+    n_hidden = n_cells - patches.n_visible(n_cells, config.mask_ratio)
+    sides = [side // cells for side, cells in zip(settings.shape, grid, strict=True)]
+    said = (
+        f"{settings.method}: {n_hidden} of {n_cells} cells of a view are hidden "
+        f"({_by(grid)} cells of {_by(sides)} px)"
+    )
+    if n_cells < _FEW_CELLS:
+        along = _CELLS[settings.spatial_dims]
+        wanted = f"image_size {along * sides[-1]}"
+        if settings.depth is not None:
+            wanted += f" and depth {along * sides[0]}"
+        said += (
+            f": few to learn from. {wanted} would give {_by([along] * len(grid))}, if the images "
+            "are stored as large; else a transformer with small patches, or a method without masks"
+        )
+    return (said,)
+
+
+def _by(sizes: Sequence[int]) -> str:
+    return "x".join(map(str, sizes))
+
+
 def prepare(
     runtime: Runtime, settings: PretrainSettings, steps_per_epoch: int, *, compiled: bool = False
 ) -> Prepared:
@@ -134,7 +178,7 @@ def prepare(
     Raises:
         MedSSLError: The settings do not fit each other, the archive or the weights.
     """
-    encoder, source, notes = make_encoder(settings)
+    encoder, source, _ = make_encoder(settings)
     method = _method(settings, encoder)
     views = showing.wanted(method)
     showing.require_views(settings, views)
@@ -156,7 +200,7 @@ def prepare(
             monitors=monitors.Monitors(runtime, settings, watch, parts, views),
             steps_per_epoch=steps_per_epoch,
         ),
-        notes=(*notes, *showing.notes(settings, shown)),
+        notes=showing.notes(settings, shown),
     )
 
 

@@ -22,6 +22,7 @@ from torch.optim import Optimizer
 from medssl.foundation.errors import MedSSLError, ResourceError, UsageError
 from medssl.training import jobs
 from medssl.training.jobs import Job
+from medssl.training.state import Precision
 
 _PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "32": "32-true",
@@ -72,6 +73,12 @@ class Runtime:
     def is_main(self) -> bool:
         """Whether this is the process that writes and talks."""
         return self.rank == 0
+
+    @property
+    def precision(self) -> Precision:
+        """What half precision adapts as it goes; a checkpoint keeps it."""
+        plugin: Precision = self.fabric.strategy.precision
+        return plugin
 
     def setup(self, module: nn.Module, optimizer: Optimizer) -> tuple[Any, Any]:
         """Return module and optimiser on the device, ready for `backward`.
@@ -149,7 +156,8 @@ class Runtime:
             except Exception as raised:  # noqa: BLE001 - the others must not wait in vain
                 error = raised
         foreseen = error is None or isinstance(error, MedSSLError)
-        failed = self.broadcast(error if foreseen else ResourceError("the first process failed"))
+        unforeseen = ResourceError("the first process failed", fix="see what it said")
+        failed = self.broadcast(error if foreseen else unforeseen)
         if error is not None:
             raise error
         if failed is not None:

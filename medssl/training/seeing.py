@@ -61,6 +61,7 @@ def features(path: Path, channels: int, device: str) -> tuple[Features, Mapping[
         ArtifactError: As for `open_encoder`.
     """
     source, factory = open_encoder(path, channels)
+    encoders.require_2d(source)
     info = source.info
     assert info is not None
     where = runtime.start(device, "32").device

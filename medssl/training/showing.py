@@ -17,7 +17,7 @@ from medssl.data.opening import Store, open_store
 from medssl.data.sampling import Neighbours, OnePerGroup, Partners, SamePatient, Sampler, Shuffled
 from medssl.foundation import seeding
 from medssl.foundation.errors import UsageError
-from medssl.foundation.wording import counted
+from medssl.foundation.wording import counted, plural, verb
 from medssl.methods._contract import Method
 from medssl.training import embed
 from medssl.training.runtime import Runtime
@@ -80,20 +80,43 @@ def batches(
     )
 
 
+def foretold(settings: PretrainSettings, table: pa.Table) -> tuple[str, ...]:
+    """Return what the sampling leaves out, and how many images have a partner.
+
+    Args:
+        settings: Resolved settings.
+        table: The images or volumes to train on.
+    """
+    said: tuple[str, ...] = ()
+    if settings.one_per in {"series", "patient"} and not settings.smoke:
+        size = min(int(settings.batch_size), table.num_rows)
+        sampler = OnePerGroup(_groups(settings, table), size, settings.seed)
+        said += (_left_out(settings, table.num_rows, sampler),)
+    partners = _partners(settings, table)
+    if partners is not None:
+        share, things = partners.share_with_partner, plural(settings.unit)
+        said += (f"positives {settings.positives}: {share:.0%} of the {things} have another one",)
+    return said
+
+
 def notes(settings: PretrainSettings, shown: TrainingBatches) -> tuple[str, ...]:
-    """Return what the sampling leaves out, and how many images have a partner."""
-    said = []
-    n, sampler = len(shown.store), shown.sampler
-    if isinstance(sampler, OnePerGroup):
-        seen = sampler.steps_per_epoch * sampler.batch_size
-        said.append(
-            f"one_per {settings.one_per}: {sampler.steps_per_epoch} steps an epoch show "
-            f"{seen} of {counted(n, 'image')}; large groups take turns"
-        )
-    if shown.partners is not None:
-        share = shown.partners.share_with_partner
-        said.append(f"positives {settings.positives}: {share:.0%} of the images have another one")
-    return tuple(said)
+    """Return what the sampling leaves out, where the images had to be looked at to know."""
+    if settings.one_per != "cluster" or not isinstance(shown.sampler, OnePerGroup):
+        return ()
+    return (_left_out(settings, len(shown.store), shown.sampler),)
+
+
+def _left_out(settings: PretrainSettings, n: int, sampler: OnePerGroup) -> str:
+    steps = sampler.steps_per_epoch
+    seen = steps * sampler.batch_size
+    return (
+        f"one_per {settings.one_per}: {counted(steps, 'step')} an epoch {verb(steps, 'show')} "
+        f"{seen} of {counted(n, settings.unit)}; large groups take turns"
+    )
+
+
+def _groups(settings: PretrainSettings, table: pa.Table) -> NDArray[np.int64]:
+    return sampling.numbered(table[f"{settings.one_per}_key"])
 
 
 def _sampler(
@@ -110,7 +133,7 @@ def _sampler(
     if settings.one_per == "cluster":
         groups = _look_alikes(runtime, settings, store, size, encoder)
     else:
-        groups = sampling.numbered(table[f"{settings.one_per}_key"])
+        groups = _groups(settings, table)
     return OnePerGroup(groups, size, seed)
 
 

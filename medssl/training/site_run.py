@@ -3,6 +3,7 @@
 `medssl finetune` trains every fold as it is told, `medssl tune` as it finds best for that fold.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from medssl.training.recipes import Recipe
 from medssl.training.runtime import Runtime
 from medssl.training.splitting import Split
 
+_LONG = 2e8  # pixels or voxels seen in training; about five minutes on a core
 PHANTOM = "phantom"  # manufacturer of images that medssl generated
 
 
@@ -109,6 +111,15 @@ def trained(
         return
     for number in parallel.each(apart, left, devices):
         yield planned[number]
+
+
+def is_long(ready: Prepared, planned: Sequence[Fold]) -> bool:
+    """Return whether training takes so long that processes of their own pay for their start."""
+    settings = ready.recipe.settings
+    epochs = sum(phase.epochs for phase in ready.recipe.phases)
+    slices = settings.slices if settings.pooling != "none" else 1
+    shown = sum(len(fold.train) for fold in planned) * epochs * slices
+    return not settings.smoke and shown * math.prod(settings.shape) > _LONG
 
 
 def train_apart(settings: FinetuneSettings, out: Path, device: str, number: int) -> None:

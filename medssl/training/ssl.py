@@ -15,10 +15,8 @@ from medssl.artifacts.run_folder import RunLog
 from medssl.config.pretrain import PretrainSettings
 from medssl.data.batches import Shown, TrainingBatches
 from medssl.foundation import seeding
-from medssl.foundation.cost import Cost
-from medssl.foundation.errors import Interrupted
-from medssl.foundation.reporting import Reporter, Silent
-from medssl.training import checkpoint, loop, monitors, optim, stopping, trial
+from medssl.foundation.reporting import Reporter
+from medssl.training import checkpoint, knn, loop, monitors, optim, stopping
 from medssl.training.monitors import Monitors
 from medssl.training.runtime import Runtime
 from medssl.training.state import TrainState
@@ -47,6 +45,7 @@ class Trained:
     measured: dict[str, float]  # by the monitors, the last time
     measured_before: dict[str, float]  # before the first step
     pace: dict[str, float]  # images_per_s and data_wait of the last epoch, if there was one
+    cautions: tuple[str, ...]  # what speaks against the encoder
 
 
 def run(  # noqa: PLR0913 - one value per thing it needs
@@ -77,10 +76,14 @@ def run(  # noqa: PLR0913 - one value per thing it needs
         Interrupted: Stopped by a signal or out of time; a checkpoint of the last step is there.
     """
     course = _Course(runtime, settings, method, images, folder, reporter)
-    course.begin()
-    with stopping.requests(max_seconds) as request:
-        while course.state.epoch < int(settings.epochs):
-            course.epoch(request)
+    try:
+        course.begin()
+        with stopping.requests(max_seconds) as request:
+            while course.state.epoch < int(settings.epochs):
+                course.epoch(request)
+    except KeyboardInterrupt:  # before the first step, or the second one while a step is done
+        there = checkpoint.exists(folder / "checkpoints")
+        raise stopping.at_once(folder, has_checkpoint=there) from None
     return course.ended()
 
 
@@ -107,6 +110,7 @@ class _Course:
             optim.moving(optimizer, self._n_steps, settings.optim),
             seeding.derive(settings.seed, "steps"),
             pieces=settings.pieces,
+            precision=runtime.precision,
         )
         self._measured: list[dict[str, float]] = []
         self._losses: dict[str, float] = {}
@@ -165,12 +169,8 @@ class _Course:
         if stopping_now or due or state.epoch == int(settings.epochs):
             self._save()
         if stopping_now:
-            reason = request.reason or "another process was stopped"
-            raise Interrupted(
-                f"{reason}; step {state.step} of {self._n_steps} is saved",
-                where=str(self._folder),
-                fix="run the same command again with --resume",
-            )
+            done = f"step {state.step} of {self._n_steps}"
+            raise stopping.saved(request.reason, done, self._folder)
 
     def ended(self) -> Trained:
         """Return how it ended."""
@@ -180,6 +180,7 @@ class _Course:
             measured=self._measured[-1],
             measured_before=self._measured[0],
             pace=self._shown.latest,
+            cautions=knn.cautions(self._measured),
         )
 
     def _watch(self) -> None:
@@ -230,36 +231,6 @@ class _Watched:
         }
         self._waited, self._count, self._since = 0.0, 0, now
         return self.latest
-
-
-def cost(runtime: Runtime, settings: PretrainSettings, method: nn.Module, images: Images) -> Cost:
-    """Return what `run` would take, from a few steps and one measurement."""
-    batches, epochs, step = images.batches, int(settings.epochs), Step(method)
-    module, stepped = runtime.setup(step, optim.pretraining(method, settings.optim))
-    pace = trial.seconds_per_step(
-        runtime,
-        module,
-        stepped,
-        batches.steps(trial.FOREVER),
-        lambda state: StepUpdate(runtime, state, step, len(trial.FOREVER), Silent()),
-    )
-    started = time.perf_counter()
-    images.monitors.measure(step)
-    measuring = time.perf_counter() - started
-    measurements = 1 + sum(images.monitors.due(epoch) for epoch in range(1, epochs + 1))
-    moments = sum(
-        value.numel() * value.element_size()
-        for values in stepped.state_dict()["state"].values()
-        for value in values.values()
-        if isinstance(value, torch.Tensor)
-    )
-    encoder = trial.tensor_bytes(step.encoder)
-    return Cost(
-        seconds=pace * epochs * images.steps_per_epoch + measuring * measurements,
-        disk_bytes=2 * (trial.tensor_bytes(method) + moments) + encoder,  # two checkpoints
-        memory_bytes=trial.memory(),
-        basis=f"{trial.TIMED} steps of {batches.batch_size} images, one measurement",
-    )
 
 
 def build_method(module: Any, encoder: nn.Module, config: Any, seed: int) -> nn.Module:  # noqa: ANN401

@@ -27,6 +27,18 @@ class Scheduler(Protocol):
         ...
 
 
+class Precision(Protocol):
+    """Keeps what half precision adapts as it goes: the scale of the loss."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return plain values, none where nothing is adapted."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from what `state_dict` returned."""
+        ...
+
+
 @dataclass
 class TrainState:
     """A model in training."""
@@ -38,6 +50,7 @@ class TrainState:
     epoch: int = 0  # finished epochs
     step: int = 0  # finished optimiser steps
     pieces: int = 1  # that a step is embedded in
+    precision: Precision | None = None  # of the runtime
     unlogged: dict[str, Tensor] = field(default_factory=dict)  # sums of losses since the last line
     n_unlogged: int = 0  # steps they are of
 
@@ -50,6 +63,7 @@ class TrainState:
             "epoch": self.epoch,
             "step": self.step,
             "pieces": self.pieces,
+            "precision": self.precision.state_dict() if self.precision else {},
             "unlogged": {name: value.cpu() for name, value in self.unlogged.items()},
             "n_unlogged": self.n_unlogged,
         }
@@ -62,6 +76,9 @@ class TrainState:
         self.epoch = saved["epoch"]
         self.step = saved["step"]
         self.pieces = saved["pieces"]
+        scale = saved.get("precision")  # absent before it was kept, empty but in half precision
+        if self.precision is not None and scale:
+            self.precision.load_state_dict(scale)
         device = next(self.module.parameters()).device
         self.unlogged = {name: value.to(device) for name, value in saved["unlogged"].items()}
         self.n_unlogged = saved["n_unlogged"]

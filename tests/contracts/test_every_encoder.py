@@ -1,5 +1,6 @@
 """What every file of models/encoders/ must do, tested from the moment it exists."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -15,35 +16,58 @@ SMALL = {"depth": 2, "image_size": 32}  # of a transformer, which has these opti
 SHAPES = {2: (2, 1, 32, 32), 3: (2, 1, 16, 32, 32)}
 
 
+def is_transformer(name):
+    """Whether it has the options of one: to build it and look would take longer."""
+    config = plugins.load(encoders, name).Config
+    return {field.name for field in dataclasses.fields(config)} >= set(SMALL)
+
+
 def build(name, spatial_dims=2, seed=0):
     plugin = plugins.load(encoders, name)
-    known = {field.name for field in dataclasses.fields(plugin.Config)}
-    options = SMALL if known >= set(SMALL) else {}
+    options = SMALL if is_transformer(name) else {}
     torch.manual_seed(seed)
     config = loading.decode(plugin.Config, options, where="options")
     return plugin.build(1, spatial_dims, config)
 
 
-@pytest.mark.parametrize("spatial_dims", [2, 3])
-@pytest.mark.parametrize("name", NAMES)
-def test_one_feature_vector_per_image(name, spatial_dims):
-    encoder = build(name, spatial_dims)
-    found = encoder(torch.randn(SHAPES[spatial_dims]))
-    assert found.shape == (2, encoder.dim)
+@pytest.fixture(scope="module", params=[f"{name}-{dims}d" for name in NAMES for dims in (2, 3)])
+def case(request):
+    """An encoder and images of its kind; drawing its weights takes most of a test."""
+    name, _, dims = request.param.rpartition("-")
+    encoder = build(name, int(dims[0]))
+    return encoder, torch.randn(SHAPES[int(dims[0])])
 
 
-@pytest.mark.parametrize("spatial_dims", [2, 3])
-@pytest.mark.parametrize("name", NAMES)
-def test_it_waits_for_no_device_and_makes_its_tensors_there(name, spatial_dims):
+def test_one_feature_vector_per_image(case):
+    encoder, images = case
+    assert encoder.train()(images).shape == (2, encoder.dim)
+
+
+def test_features_can_be_read_at_any_layer(case):
+    encoder, images = case
+    encoder.eval()
+    if hasattr(encoder, "tokens"):  # its blocks are alike: there is nothing to choose
+        assert not hasattr(encoder, "stages")
+        return
+    maps = encoder.stages(images)
+    assert len(maps) == len(encoder.layers)
+    for (layer, n_features), shown in zip(encoder.layers.items(), maps, strict=True):
+        found = encoder.features_at(images, layer)
+        assert found.shape == (2, n_features)
+        torch.testing.assert_close(found, shown.flatten(2).mean(dim=2))
+    assert torch.equal(found, encoder(images))  # the last of them
+
+
+def test_it_waits_for_no_device_and_makes_its_tensors_there(case):
     """On the meta device, where a mix of devices or any `.item()` raises."""
-    encoder = build(name, spatial_dims).to("meta")
-    encoder(torch.empty(SHAPES[spatial_dims], device="meta")).sum().backward()
-    assert all(p.grad.is_meta for p in encoder.parameters() if p.requires_grad)
+    encoder, images = case
+    moved = copy.deepcopy(encoder).to("meta").train()
+    moved(images.to("meta")).sum().backward()
+    assert all(p.grad.is_meta for p in moved.parameters() if p.requires_grad)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_layer_groups_hold_everything_exactly_once(name):
-    encoder = build(name)
+def test_layer_groups_hold_everything_exactly_once(case):
+    encoder, _ = case
     held = [
         id(tensor)
         for modules in encoder.groups().values()
@@ -79,21 +103,7 @@ def test_weights_survive_a_round_trip(name):
     )
 
 
-@pytest.mark.parametrize("spatial_dims", [2, 3])
-@pytest.mark.parametrize("name", [n for n in NAMES if hasattr(build(n), "stages")])
-def test_features_can_be_read_at_any_layer(name, spatial_dims):
-    encoder = build(name, spatial_dims).eval()
-    images = torch.randn(SHAPES[spatial_dims])
-    maps = encoder.stages(images)
-    assert len(maps) == len(encoder.layers)
-    for (layer, n_features), shown in zip(encoder.layers.items(), maps, strict=True):
-        found = encoder.features_at(images, layer)
-        assert found.shape == (2, n_features)
-        torch.testing.assert_close(found, shown.flatten(2).mean(dim=2))
-    assert torch.equal(found, encoder(images))  # the last of them
-
-
-@pytest.mark.parametrize("name", [n for n in NAMES if hasattr(build(n), "tokens")])
+@pytest.mark.parametrize("name", [n for n in NAMES if is_transformer(n)])
 def test_unseen_patches_do_not_matter(name):
     encoder = build(name).eval()
     images = torch.randn(SHAPES[2])

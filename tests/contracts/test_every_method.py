@@ -2,10 +2,11 @@
 
 import copy
 import dataclasses
+import functools
 
+import narrow
 import pytest
 import torch
-from monai.networks.nets import resnet as monai_resnet
 
 from medssl import methods
 from medssl.config import loading
@@ -13,7 +14,6 @@ from medssl.config.training import Intensity, Views
 from medssl.data import views as recipes
 from medssl.foundation import plugins
 from medssl.models.encoders import resnet18, vit_s
-from medssl.models.resnet import Options, ResNetEncoder
 from medssl.training import optim
 from medssl.training.step import Step
 
@@ -30,9 +30,7 @@ def encoder_for(plugin, spatial_dims=2, norm="batch"):
     """The kind of network the method trains, an eighth as wide or a twelfth as deep as usual."""
     if plugin.ENCODER == "transformer":
         return vit_s.build(1, spatial_dims, vit_s.Config(patch_size=8, depth=1))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(monai_resnet, "get_inplanes", lambda: [8, 16, 32, 64])
-        return ResNetEncoder("resnet18", 1, spatial_dims, 64, Options(norm=norm))
+    return narrow.residual(spatial_dims=spatial_dims, norm=norm)
 
 
 def build(name, *, seed=0, spatial_dims=2, independent=False):
@@ -53,7 +51,8 @@ def shown(step, *, n=8, spatial_dims=2, seed=0):
     method = step.method
     side = 64 if plugins.load(methods, name_of(step)).ENCODER == "convolutional" else 32
     sides = [side] * method.n_views + [16] * method.n_local_views
-    views = [torch.randn((n, 1, *(s,) * spatial_dims), generator=generator) for s in sides]
+    shapes = [(s, s) if spatial_dims == 2 else (s // 2, s // 2, s) for s in sides]
+    views = [torch.randn((n, 1, *shape), generator=generator) for shape in shapes]
     kind = next(step.parameters()).dtype
     return [view.to(kind) for view in views], torch.arange(n) + 1000 * seed
 
@@ -279,7 +278,8 @@ def test_one_step_with_its_views_runs_on_the_meta_device(name, spatial_dims):
     optimizer = optim.adamw({"all": optim.LayerGroup(modules=[step], lr=1e-3, weight_decay=1e-4)})
     scheduler = optim.warmup_cosine(optimizer, steps=10, warmup=0.1)
     step.method.before_step(0.5)
-    views = views_on_meta(step.method, spatial_dims)
+    full, local = views_on_meta(spatial_dims)
+    views = [full] * step.method.n_views + [local] * step.method.n_local_views
     step(views, torch.empty(16, dtype=torch.int64, device="meta"))["total"].backward()
     optimizer.step()
     scheduler.step()
@@ -295,7 +295,9 @@ def full_size(name):
     return Step(plugin.Method(encoder, loading.decode(plugin.Config, {}, where="options")))
 
 
-def views_on_meta(method, spatial_dims):
+@functools.cache
+def views_on_meta(spatial_dims):
+    """A full view and a local one, as every method gets them."""
     batch = {
         "image": torch.empty(16, 1, *(80,) * spatial_dims),
         "extent": torch.empty(16, spatial_dims),
@@ -309,7 +311,7 @@ def views_on_meta(method, spatial_dims):
     full = recipes.random_view(Views(), (64,) * spatial_dims)
     local = recipes.random_view(Views(), (32,) * spatial_dims, local=True)
     views = []
-    for seed, view in enumerate([full] * method.n_views + [local] * method.n_local_views):
+    for seed, view in enumerate((full, local)):
         view.set_random_state(seed)
         views.append(view(dict(prepared))["image"])
     return views

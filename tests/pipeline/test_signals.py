@@ -1,4 +1,4 @@
-"""A termination signal, as a cluster sends it, leaves a run that says so and can be continued."""
+"""A signal, as a cluster or Ctrl-C sends it, leaves a run that says so and can be continued."""
 
 import os
 import signal
@@ -14,7 +14,13 @@ from .conftest import PRETRAIN
 
 
 @pytest.mark.slow
-def test_sigterm_interrupts_a_run_that_resumes(pipeline, run_main, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code_of_it", "said"),
+    [(signal.SIGTERM, 75, "stopped by SIGTERM"), (signal.SIGINT, 130, "stopped by Ctrl-C")],
+)
+def test_a_signal_interrupts_a_run_that_resumes(
+    pipeline, run_main, tmp_path, number, code_of_it, said
+):
     run = tmp_path / "run"
     words = ["pretrain", pipeline.archive, *PRETRAIN, "--epochs", 12, "-o", run]
     words = list(map(str, words))
@@ -27,11 +33,12 @@ def test_sigterm_interrupts_a_run_that_resumes(pipeline, run_main, tmp_path):
     )
     while process.poll() is None and not n_losses(run):
         time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 75, err
-    assert "stopped by SIGTERM" in err
-    assert "--resume" in err
+    assert process.returncode == code_of_it, err
+    assert said in err
+    assert "is saved" in err
+    assert f"-o {run} --resume" in err
     assert "Traceback" not in err
     assert run_folder.read_status(run)["status"] == "interrupted"
     assert not list(run.rglob(".partial-*"))

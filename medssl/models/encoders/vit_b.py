@@ -1,23 +1,13 @@
 """ViT-B: 86 million parameters, 768 features (Dosovitskiy et al., ICLR 2021, arXiv:2010.11929)."""
 
 from dataclasses import dataclass
-from typing import Annotated
-
-from pydantic import Field
 
 from medssl.models import vit
 
-_AtLeast1 = Annotated[int, Field(ge=1)]
-
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
-    """Smaller patches see more and take more time; a side of a view is a multiple of them."""
-
-    patch_size: _AtLeast1 | None = None  # px; None: 16 in 2D, 8 in 3D
-    patch_depth: _AtLeast1 | None = None  # 3D: slices of a patch; None: as many as patch_size
-    depth: _AtLeast1 = 12  # blocks
-    image_size: _AtLeast1 | None = None  # px, of the images the export is built for
+class Config(vit.Options):
+    """Those of all transformers."""
 
 
 def build(in_channels: int, spatial_dims: int, config: Config) -> vit.ViTEncoder:
@@ -26,10 +16,4 @@ def build(in_channels: int, spatial_dims: int, config: Config) -> vit.ViTEncoder
     Raises:
         UsageError: The patches do not fit the image size.
     """
-    return vit.build(
-        in_channels,
-        spatial_dims,
-        patch=(config.patch_size, config.patch_depth),
-        size=(768, config.depth, 12),
-        image_size=config.image_size,
-    )
+    return vit.build(in_channels, spatial_dims, config, dim=768, n_heads=12)

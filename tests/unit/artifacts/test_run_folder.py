@@ -253,3 +253,11 @@ def test_a_full_disk_is_a_resource_error(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", full)
     with pytest.raises(ResourceError, match="the disk is full"):
         log.metrics(1, {"loss": 1.0})
+
+
+def test_cautions_are_kept_with_the_status(tmp_path):
+    with run_folder.create(tmp_path / "a", stage="pretrain", settings=Example()) as folder:
+        folder.cautions.append("worse than before")
+    assert run_folder.read_status(tmp_path / "a")["cautions"] == ["worse than before"]
+    start(tmp_path / "b")
+    assert "cautions" not in run_folder.read_status(tmp_path / "b")

@@ -96,6 +96,15 @@ def test_the_extras_of_users_are_listed(cli, repository, monkeypatch):
     assert set(facts(cli)["extras"]) == set(extras["optional-dependencies"]) - {"dev"}
 
 
+def test_an_extra_of_several_packages_shows_all_of_them(cli, monkeypatch):
+    lines = ["numpy>=1 ; extra == 'both'", "typer>=0.1 ; extra == 'both'"]
+    monkeypatch.setattr(metadata, "requires", lambda _: lines)
+    both = f"{metadata.version('numpy')}, {metadata.version('typer')}"
+    assert facts(cli)["extras"] == {"both": both}
+    monkeypatch.setattr(metadata, "requires", lambda _: ["no-such>=1 ; extra == 'both'", *lines])
+    assert facts(cli)["extras"] == {"both": "missing: pip install 'medssl[both]'"}
+
+
 def test_the_lines_that_help_name_extras_that_exist(repository):
     extras = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
     lines = [*doctor._OPTIONAL.values(), *codes.FIXES.values()]

@@ -138,18 +138,26 @@ def test_finetuning_takes_its_input_from_the_pretrained_encoder():
         "image_size": 96,
         "intensity": {"window_hu": [-160.0, 240.0]},
     }
-    settings, reasons = finetune.resolve(
-        finetuning(), n_train=800, side=256, gpu=False, source=source
-    )
+    facts = finetune.Facts(n_train=800, fewest=300, side=256, source=source)
+    settings, reasons = finetune.resolve(finetuning(), facts)
     assert settings.image_size == 96
     assert settings.intensity.window_hu == (-160.0, 240.0)
     assert sum("as pretrained" in reason for reason in reasons) == 3
 
 
 def test_finetuning_from_random_weights_resolves_everything_but_the_target():
-    settings, _ = finetune.resolve(finetuning(), n_train=20, side=256, gpu=False, source={})
-    assert autos(settings.model_dump()) == ["target"]
+    settings, _ = finetune.resolve(finetuning(), finetune.Facts(n_train=20, fewest=5, side=256))
+    left = ["depth", "loss", "probe", "probe_epochs", "target", "task"]
+    assert sorted(autos(settings.model_dump())) == left  # from the labels, or by the schedule
     assert settings.batch_size == 5
+
+
+@pytest.mark.parametrize(("fewest", "share"), [(24, 0.0), (25, 0.2)])
+def test_few_patients_are_not_set_apart(fewest, share):
+    facts = finetune.Facts(n_train=100, fewest=fewest, side=64)
+    settings, reasons = finetune.resolve(finetuning(), facts)
+    assert settings.inner.share == share
+    assert any(reason.startswith(f"inner.share {share:g}") for reason in reasons)
 
 
 @pytest.mark.parametrize(
@@ -178,6 +186,36 @@ def test_the_rate_follows_the_images_there_are_not_those_asked_for():
         resolved(pretraining(batch_size=n), 48, side=64)[0].optim.lr for n in (500, 48)
     )
     assert more == all_of_them
+
+
+@pytest.mark.parametrize(
+    ("asked", "n", "processes", "expected"),
+    [(500, 48, 1, 48), (48, 48, 1, 48), (49, 48, 1, 48), (500, 47, 4, 44), (12, 48, 5, 12)],
+)
+def test_a_batch_has_no_more_images_than_there_are(asked, n, processes, expected):
+    given = pretraining(batch_size=asked, optim={"lr": 0.5})
+    settings, reasons = resolved(given, n, side=64, n_processes=processes)
+    assert settings.batch_size == expected
+    said = [reason for reason in reasons if reason.startswith("batch_size")]
+    if asked > n:
+        (reason,) = said
+        assert reason == (
+            f"batch_size {expected} instead of {asked}: there are {n} images to train on; "
+            "optim.lr 0.5 is kept"
+        )
+    else:
+        assert said == []
+
+
+def test_everything_else_follows_from_the_batch_there_is():
+    more, all_of_them = (resolved(pretraining(batch_size=n), 48)[0] for n in (5000, 48))
+    assert more == all_of_them
+    assert pretrain.steps_per_epoch(more, n_images=48, n_whole=48) == 1
+
+
+def test_with_the_updates_of_all_images_a_batch_is_one_of_all_images():
+    given = pretraining(batch_size=5000, budget_mode="updates")
+    assert resolved(given, 30, n_whole=1000)[0].batch_size == 1000
 
 
 @pytest.mark.parametrize("gpu", [False, True])

@@ -45,7 +45,7 @@ def test_wrong_runs_and_names_are_refused(runs, names, problem):
 
 
 def test_no_runs_at_all_are_asked_for():
-    with pytest.raises(UsageError, match="runs is needed: two or more runs"):
+    with pytest.raises(UsageError, match="give two or more runs"):
         resolve(CompareSettings, "compare", Sources())
 
 

@@ -3,13 +3,13 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from medssl.config import loading
 from medssl.config.loading import Sources
@@ -20,6 +20,12 @@ from medssl.foundation.errors import UsageError
 class Inner(Settings):
     lr: float = 0.1
     warmup: int = 0
+
+
+def _ascending(span):
+    if span[0] > span[1]:
+        raise ValueError("they must ascend")
+    return span
 
 
 class Example(Settings):
@@ -34,6 +40,11 @@ class Example(Settings):
     archive: Path | None = None
     start: Path | Literal["none"] = "none"
     sources: tuple[Path, ...] = ()
+    mode: Literal["fast", "slow"] = "fast"
+    dims: Literal[2, 3] = 2
+    limited: Annotated[float, Field(le=1)] | Literal["auto"] = "auto"
+    share: Annotated[float, Field(lt=0.5)] | Literal["auto"] = "auto"
+    span: Annotated[tuple[float, float], AfterValidator(_ascending)] = (0.5, 1.0)
 
 
 class Plugged(Settings):
@@ -155,27 +166,73 @@ def test_set_with_broken_yaml_names_the_key():
     with pytest.raises(UsageError, match="not a value") as caught:
         resolve(sets=["options.x=[1, 2"])
     assert caught.value.where == "--set options.x"
+    assert "brackets" in caught.value.fix
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "message", "fix"),
     [
-        ("fold=3", "unknown key 'fold'; did you mean 'folds'?"),
-        ("optim.warmpu=3", "unknown key 'optim.warmpu'; did you mean 'warmup'?"),
-        ("views.warmpu=3", "unknown key 'views.warmpu'; did you mean 'warmup'?"),
-        ("optim.zzz=3", "unknown key 'optim.zzz'; choose from lr, warmup"),
-        ("folds=1", "folds: input should be greater than or equal to 2, got 1"),
-        ("folds=many", "folds: input should be a valid integer"),
-        ("optim=3", "optim: input should be a valid dictionary or instance of Inner, got 3"),
-        ("views=many", "views: input should be a valid dictionary or instance of Inner or"),
+        ("fold=3", "unknown key 'fold'", "did you mean 'folds'?"),
+        ("optim.warmpu=3", "unknown key 'optim.warmpu'", "did you mean 'optim.warmup'?"),
+        ("views.warmpu=3", "unknown key 'views.warmpu'", "did you mean 'views.warmup'?"),
+        ("optim.zzz=3", "unknown key 'optim.zzz'", "choose from optim.lr, optim.warmup"),
+        ("lr=3", "unknown key 'lr'", "did you mean 'optim.lr' or 'views.lr'?"),
+        ("folds=1", "folds: input should be greater than or equal to 2, got 1", "give 2 or more"),
+        ("limited=1.5", "limited: input should be less", "give 1 or less, or auto"),
+        ("folds=many", "folds: input should be a valid integer", "give a whole number"),
+        (
+            "optim=3",
+            "optim: input should be a valid dictionary or instance of Inner, got 3",
+            "set one of its keys: optim.lr, optim.warmup",
+        ),
+        ("views=auot", "views: input should be a valid dictionary or instance of Inner or",
+         "did you mean 'auto'?"),
+        ("by={options: 3}", "by: input should be a valid string", "give one word"),
+        ("start=[3]", "start: input is not a valid path", "give a path or none"),
+        ("mode=fats", "mode: input should be 'fast' or 'slow'", "did you mean 'fast'?"),
+        ("mode=zzz", "mode: input should be 'fast' or 'slow'", "choose from fast, slow"),
+        ("dims=4", "dims: input should be 2 or 3", "choose from 2, 3"),
+        ("share=0.7", "share: input should be less than 0.5 or input should be 'auto', got 0.7",
+         "give less than 0.5 or auto"),
+        ("span=1", "span: input should be a valid tuple, got 1",
+         "give as many values as in --set span=[0.5,1.0]"),
+        ("span=[1]", "span.1 is needed", "give 2 values"),
+        ("span=[0.5,0.2]", "span: they must ascend, got [0.5, 0.2]",
+         "give as many values as in --set span=[0.5,1.0]"),
+        ("shown=3", "shown: input should be a valid dictionary",
+         "give keys and values, such as --set shown.NAME=VALUE"),
     ],
-)
-def test_a_wrong_key_or_value_is_named_and_answered(text, message):
+)  # fmt: skip
+def test_a_wrong_key_or_value_is_named_and_answered(text, message, fix):
     with pytest.raises(UsageError, match=re.escape(message)) as caught:
         resolve(sets=[text])
     assert caught.value.problem.startswith(message)
     assert ";" not in caught.value.problem.removeprefix(message)  # said once
+    assert (caught.value.where, caught.value.fix) == ("settings", fix)
     assert caught.value.exit_code == 2
+
+
+def test_options_are_named_where_they_are_looked_for_below_the_plugin():
+    with pytest.raises(UsageError, match="by: input should be a valid string") as caught:
+        loading.resolve(Plugged, "finetune", Sources(sets=["by.options.size=3"]))
+    assert caught.value.fix == "did you mean 'by_options'?"
+
+
+def test_a_file_is_blamed_for_its_own_mistakes_only(tmp_path):
+    wrong, fine = (write(tmp_path / f"{n}.yaml", {"folds": n}) for n in (1, 3))
+    nested = write(tmp_path / "nested.yaml", {"optim": {"lr": "fast"}})
+    for sources, where in [
+        ({"files": [wrong]}, wrong),
+        ({"files": [wrong, nested]}, nested),
+        ({"files": [nested, wrong]}, wrong),
+        ({"files": [fine], "sets": ["folds=1"]}, "settings"),
+        ({"files": [wrong], "sets": ["folds=0"]}, "settings"),
+        ({"files": [fine], "sets": ["optim.lr=fast"]}, "settings"),
+        ({"files": [nested], "sets": ["optim.warmup=1"]}, nested),
+    ]:
+        with pytest.raises(UsageError, match=r"folds|optim\.lr") as caught:
+            resolve(**sources)
+        assert caught.value.where == str(where)
 
 
 def test_all_mistakes_are_shown_together(tmp_path):
@@ -183,15 +240,19 @@ def test_all_mistakes_are_shown_together(tmp_path):
     with pytest.raises(UsageError, match=r"folds: .*; optim\.lr: .*; unknown key 'bye'") as caught:
         resolve(files=[file])
     assert caught.value.where == str(file)
+    assert (
+        caught.value.fix
+        == "folds: give 2 or more; optim.lr: give a number; bye: did you mean 'by'?"
+    )
 
 
 def test_a_missing_setting_is_named():
     class Needy(Settings):
-        archive: Path
+        archive: Path = Field(description="a folder")
 
-    with pytest.raises(UsageError, match=r"settings: archive is needed$") as caught:
+    with pytest.raises(UsageError, match="archive is needed") as caught:
         loading.validate(Needy, {}, where="settings")
-    assert caught.value.where == "settings"
+    assert (caught.value.where, caught.value.fix) == ("settings", "give a folder")
 
 
 def test_paths_in_a_file_are_relative_to_the_file(tmp_path):
@@ -202,7 +263,7 @@ def test_paths_in_a_file_are_relative_to_the_file(tmp_path):
         "by": "not/a/path",
     }
     settings = resolve(files=[write(tmp_path / "conf" / "a.yaml", values)])
-    assert settings.archive == tmp_path / "conf" / ".." / "arc"
+    assert settings.archive == tmp_path / "arc"
     assert settings.start == tmp_path / "conf" / "runs" / "a"
     assert settings.sources == (tmp_path / "conf" / "scans", tmp_path / "elsewhere")
     assert settings.by == "not/a/path"
@@ -218,7 +279,18 @@ def test_paths_deeper_in_a_file_are_relative_to_it_too(tmp_path):
 
     file = write(tmp_path / "conf" / "a.yaml", {"inside": {"file": "../s.csv", "name": "b/c"}})
     found = loading.resolve(Outside, "reduce", loading.Sources(files=[file]))
-    assert found.inside == Inside(file=tmp_path / "conf" / ".." / "s.csv", name="b/c")
+    assert found.inside == Inside(file=tmp_path / "s.csv", name="b/c")
+
+
+def test_they_are_shown_as_people_write_them(tmp_path, monkeypatch):
+    """The settings of a run name the archive as `../../arc`."""
+    file = write(tmp_path / "runs" / "one" / "config.yaml", {"archive": "../../arc", "start": "x"})
+    monkeypatch.chdir(tmp_path)
+    settings = resolve(files=[file.relative_to(tmp_path)])
+    assert (settings.archive, settings.start) == (Path("arc"), Path("runs/one/x"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert resolve(files=[Path("../runs/one/config.yaml")]).archive == tmp_path / "arc"
 
 
 def test_a_home_folder_in_a_file_is_that_of_the_user(tmp_path, monkeypatch):
@@ -288,7 +360,23 @@ def test_an_unknown_preset_is_answered():
     assert caught.value.fix == "did you mean 'hash6'?"
     with pytest.raises(UsageError, match="no embed preset called 'x'") as caught:
         loading.read_preset("embed", "x")
-    assert caught.value.fix == "embed has no presets"
+    assert caught.value.fix == "leave it out: embed has no presets"
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "fix"),
+    [
+        ("pretrain", "wolf2023",
+         "choose from wolf2023-byol, wolf2023-moco, wolf2023-spark, wolf2023-swav"),
+        ("pretrain", "wolf2023-swaw", "did you mean 'wolf2023-swav'?"),
+        ("finetune", "hash6", "it is a preset of `medssl reduce`; choose from bpd2025"),
+        ("evaluate", "hash6", "it is a preset of `medssl reduce`"),
+    ],
+)  # fmt: skip
+def test_a_preset_that_begins_so_or_of_another_stage_is_found(stage, name, fix):
+    with pytest.raises(UsageError, match=f"no {stage} preset called") as caught:
+        loading.read_preset(stage, name)
+    assert caught.value.fix == fix
 
 
 def test_options_become_a_plugin_s_config():

@@ -26,6 +26,7 @@ def batch_of(image, *extent, spacing=None):
         "extent": torch.tensor([sides] * n),
         "hu": torch.zeros(n, dtype=torch.bool),
         "body_above": torch.full((n,), -1e9),
+        "air": torch.full((n,), -1.0),
     }
     return found if spacing is None else {**found, "spacing": torch.tensor([spacing] * n)}
 
@@ -204,13 +205,71 @@ def test_voxels_of_a_view_are_cubes_that_lie_where_they_may(seed, spacing, exten
 
 def test_whole_volumes_are_shown_with_the_proportions_of_the_patient():
     spacing, extent = (5.0, 1.0, 2.0), (10, 30, 20)  # 50 x 30 x 40 mm, in a cube of 50 mm
-    batch = batch_of(places(extent, spacing), spacing=spacing)
+    batch = {**batch_of(places(extent, spacing), spacing=spacing), "hu": torch.tensor([True])}
     shown = views.WholeImage((10, 10, 10))(batch)["image"][0]  # voxels of 5 mm
     for axis, (side, mm) in enumerate(zip(extent, spacing, strict=True)):
         line = shown[axis].movedim(axis, 0)[:, 5, 5]
         outside = (50 - side * mm) / 2
         expected = (torch.arange(10) + 0.5) * 5 - outside
-        assert torch.allclose(line, expected.clamp(mm / 2, (side - 0.5) * mm), atol=1e-3)
+        beyond = (expected < 0) | (expected > side * mm)
+        expected = expected.clamp(mm / 2, (side - 0.5) * mm).masked_fill(beyond, -1.0)
+        assert torch.allclose(line, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("hu", [True, False])
+def test_around_a_whole_image_lies_background(hu):
+    """Air in CT, also where none is in the image; elsewhere the dark end of the image."""
+    stored = torch.full((2, 1, 40, 40), -5000.0)  # beyond the valid area: never seen
+    stored[:, :, :24, :10] = torch.linspace(20, 220, 240).view(24, 10)
+    stored[1, 0, 12, 5] = -30_000.0  # one broken pixel
+    batch = {**full_batch(stored, hu=hu), "extent": torch.tensor([[24.0, 10.0]] * 2)}
+    window = Intensity(window_hu=(-900, 300))
+    prepared = views.ToIntensity(window)(batch)
+    shown = views.WholeImage((24, 24))(prepared)["image"]
+    torch.testing.assert_close(
+        shown[:, :, :, 7:17], prepared["image"][:, :, :24, :10], rtol=1e-4, atol=1e-4
+    )
+    outside = torch.cat([shown[..., :7], shown[..., 17:]], dim=3)
+    for around, inside in zip(outside, shown[:, :, :, 7:17], strict=True):
+        assert around.max() == around.min()  # one value, and no streaks
+        darker = (inside < around.min()).float().mean()
+        assert around.min() == -1 if hu else 0.01 < darker < 0.12
+
+
+def test_where_the_body_is_does_not_depend_on_the_other_images_of_a_batch():
+    """A thin volume is padded to the others; points between its slices and that are not read."""
+    thin = torch.full((1, 1, 2, 6, 6), 0.5)
+    padded = torch.full((1, 1, 9, 6, 6), -1000.0)
+    padded[:, :, :2] = thin
+    centres = torch.tensor([[[0.5, 3, 3], [1.5, 3, 3]]])
+    for image in (thin, padded):
+        batch = batch_of(image, 2, 6, 6)
+        found = boxes.points(batch, boxes.valid_box(batch), centres, 5)
+        torch.testing.assert_close(found, torch.full_like(found, 0.5), rtol=0, atol=1e-3)
+
+
+def test_a_voxel_half_outside_is_half_background():
+    image = torch.full((1, 1, 8, 4), 3.0)
+    batch = {**batch_of(image), "hu": torch.tensor([True])}
+    row = views.WholeImage((6, 6))(batch)["image"][0, 0, 3]  # 4 px of 8 are 3 voxels of 6
+    assert row.tolist() == [-1.0, 1.0, 3.0, 3.0, 1.0, -1.0]
+
+
+@pytest.mark.parametrize(("low", "high", "expected"), [(-1000, 1000, -1), (-1200, 800, -0.8)])
+def test_air_follows_the_window(low, high, expected):
+    prepare = views.ToIntensity(Intensity(window_hu=(low, high)))
+    assert prepare(full_batch(torch.zeros(1, 1, 4, 4), hu=True))["air"].item() == pytest.approx(
+        expected
+    )
+
+
+def test_images_of_the_proportions_of_a_view_are_not_touched_by_the_background():
+    for spatial, shape in (((37, 37), (21, 21)), ((7, 14, 14), (5, 10, 10)), ((20, 30), (34, 51))):
+        batch = {**batch_of(torch.rand(2, 1, *spatial)), "air": torch.full((2,), -9.0)}
+        plain = boxes.sample(batch, boxes.valid_box(batch, shape), shape)
+        for hu in (True, False):
+            batch["hu"] = torch.full((2,), hu)
+            assert torch.equal(views.WholeImage(shape)(batch)["image"], plain)
 
 
 def test_local_views_are_small_crops():

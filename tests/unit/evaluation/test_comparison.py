@@ -38,12 +38,12 @@ def by_metric(found):
 
 
 def test_a_difference_is_that_of_scikit_learn_in_every_resample(models):
-    found = by_metric(comparison.differences(measured(models), [("new", "old")], 0.95))
+    found = by_metric(comparison.differences(measured(models, 200), [("new", "old")], 0.95))
     truth = models["old"].truth[:, 0]
     old, new = (models[name].score[:, 0] for name in ("old", "new"))
     row = found["auroc"]
     assert row.value == pytest.approx(roc_auc_score(truth, new) - roc_auc_score(truth, old))
-    counts = intervals.draw(models["old"].stratum, 500, np.random.default_rng(0))
+    counts = intervals.draw(models["old"].stratum, 200, np.random.default_rng(0))
     drawn = [np.repeat(np.arange(120), count) for count in counts]
     values = [roc_auc_score(truth[n], new[n]) - roc_auc_score(truth[n], old[n]) for n in drawn]
     assert (row.low, row.high) == pytest.approx(np.quantile(values, [0.025, 0.975]))

@@ -44,6 +44,14 @@ def test_a_near_miss_is_suggested(shapes):
     assert caught.value.fix == "did you mean 'circle'?"
 
 
+def test_names_that_begin_so_are_listed():
+    known = ["resnet18", "resnet50", "vit_s"]
+    assert plugins.suggest("resnet", known) == "choose from resnet18, resnet50"
+    assert plugins.suggest("resnet19", known) == "did you mean 'resnet18'?"
+    assert plugins.suggest("vit", known) == "did you mean 'vit_s'?"
+    assert plugins.suggest("", known) == "choose from resnet18, resnet50, vit_s"
+
+
 @pytest.mark.parametrize("wrong", ["zzz", "_contract", "__init__"])
 def test_anything_else_lists_what_there_is(shapes, wrong):
     with pytest.raises(UsageError, match=f"no shape called '{wrong}'") as caught:

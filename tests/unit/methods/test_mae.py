@@ -35,8 +35,8 @@ def test_the_loss_is_the_error_of_the_painting_over_hidden_patches(
 ):
     trained, shown = method(spatial_dims, channels).eval(), view(spatial_dims, channels)
     found = trained.reconstruct(shown, seed=7)
-    predict = trained._predict
-    monkeypatch.setattr(trained, "_predict", lambda images: predict(images, 7))
+    predict = trained.predict
+    monkeypatch.setattr(trained, "predict", lambda images: predict(images, 7))
     image, painted, hidden = (found[k].double().numpy() for k in ("image", "painted", "hidden"))
     patch, errors = PATCH[spatial_dims], []
     for row in range(3):
@@ -55,10 +55,10 @@ def test_hidden_pixels_do_not_reach_the_prediction(spatial_dims):
     trained, shown = method(spatial_dims), view(spatial_dims)
     hidden = trained.reconstruct(shown, 3)["hidden"]
     changed = shown.masked_fill(hidden, torch.nan)
-    first, second = (trained._predict(one, 3)[0] for one in (shown, changed))
+    first, second = (trained.predict(one, 3)[0] for one in (shown, changed))
     assert torch.equal(first, second)
     other = shown.masked_fill(~hidden, 0)
-    assert not torch.equal(trained._predict(other, 3)[0], first)
+    assert not torch.equal(trained.predict(other, 3)[0], first)
 
 
 def test_each_prediction_lands_on_its_own_patch():
@@ -78,9 +78,9 @@ def test_each_prediction_lands_on_its_own_patch():
 def test_masks_differ_between_images_and_steps_and_repeat_with_the_generator():
     trained, shown = method(), view(n=16)
     torch.manual_seed(1)
-    first, second = (trained._predict(shown)[1] for _ in range(2))
+    first, second = (trained.predict(shown)[1] for _ in range(2))
     torch.manual_seed(1)
-    assert torch.equal(trained._predict(shown)[1], first)
+    assert torch.equal(trained.predict(shown)[1], first)
     assert not torch.equal(first, second)
     assert (first.sum(dim=1) == 3).all()
 

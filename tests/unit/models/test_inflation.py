@@ -1,12 +1,12 @@
 """2D weights in the middle slice: a 3D network sees slice by slice what the 2D one sees."""
 
+import narrow
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
 from medssl.models import inflation, weights
-from medssl.models.encoders import resnet18, resnet50
 
 
 def test_one_convolution_is_the_2d_one_slice_by_slice_at_the_border_too():
@@ -25,21 +25,23 @@ def test_filters_without_a_middle_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("plugin", "norm"), [(resnet18, "batch"), (resnet50, "batch"), (resnet18, "group")]
+    ("name", "norm"), [("resnet18", "batch"), ("resnet50", "batch"), ("resnet18", "group")]
 )
-def test_a_network_that_keeps_all_slices_gives_the_mean_over_slices(plugin, norm):
+def test_a_network_that_keeps_all_slices_gives_the_mean_over_slices(name, norm):
     torch.manual_seed(0)
-    flat = plugin.build(1, 2, plugin.Config(norm=norm))
+    flat = narrow.residual(name, norm=norm)
     flat(torch.randn(4, 1, 32, 32))  # running statistics of its own
     flat.eval()
-    deep = plugin.build(1, 3, plugin.Config(norm=norm, depth="keep")).eval()
+    deep = narrow.residual(name, spatial_dims=3, norm=norm, depth="keep").eval()
     match = weights.load(deep, weights.to_arrays(flat), where="2D")
     assert match.complete
     [(what, n)] = match.changes.items()
     assert "middle slice" in what
     assert n == sum(isinstance(part, torch.nn.Conv3d) for part in deep.modules())
 
-    volumes = torch.randn(2, 1, 3, 32, 32)
+    flat.double()
+    deep.double()
+    volumes = torch.randn(2, 1, 3, 32, 32, dtype=torch.float64)
     slices = [flat(volumes[:, :, n]) for n in range(3)]
     if norm == "batch":  # groups are normalised over the volume, not over a slice
         torch.testing.assert_close(
@@ -52,8 +54,8 @@ def test_a_network_that_keeps_all_slices_gives_the_mean_over_slices(plugin, norm
 def test_a_network_that_halves_the_slices_sees_another_thing():
     """Why the equality above is promised for `depth: keep` only."""
     torch.manual_seed(0)
-    flat = resnet18.build(1, 2, resnet18.Config()).eval()
-    deep = resnet18.build(1, 3, resnet18.Config()).eval()
+    flat = narrow.residual().eval()
+    deep = narrow.residual(spatial_dims=3).eval()
     weights.load(deep, weights.to_arrays(flat), where="2D")
     volumes = torch.randn(1, 1, 4, 32, 32)
     mean = torch.stack([flat(volumes[:, :, n]) for n in range(4)]).mean(dim=0)

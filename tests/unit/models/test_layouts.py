@@ -1,12 +1,13 @@
 """Encoders are found in the layouts of published files, whatever is wrapped around them."""
 
+import narrow
 import numpy as np
 import pytest
 import torch
 
 from medssl.foundation.errors import ArtifactError
 from medssl.models import layouts, weights
-from medssl.models.encoders import resnet18, vit_s
+from medssl.models.encoders import vit_s
 
 HEAD = {"fc.weight": np.zeros((10, 512), np.float32), "fc.bias": np.zeros(10, np.float32)}
 
@@ -14,7 +15,7 @@ HEAD = {"fc.weight": np.zeros((10, 512), np.float32), "fc.bias": np.zeros(10, np
 def published(seed=0, in_channels=3, spatial_dims=2):
     """Tensors as torchvision names them: MONAI's, less the biases of its shortcuts."""
     torch.manual_seed(seed)
-    encoder = resnet18.build(in_channels, spatial_dims, resnet18.Config())
+    encoder = narrow.residual("resnet18", in_channels, spatial_dims)
     encoder(torch.randn(2, in_channels, *(16,) * spatial_dims))
     for module in encoder.modules():
         if getattr(module, "bias", None) is not None and hasattr(module, "kernel_size"):
@@ -125,7 +126,7 @@ def test_the_encoder_is_found_and_everything_else_is_named(name):
 
 
 def test_our_own_names_stay():
-    arrays = weights.to_arrays(resnet18.build(1, 2, resnet18.Config()))
+    arrays = weights.to_arrays(narrow.residual())
     found = layouts.unwrap(arrays)
     assert (found.layout, found.arrays) == ("MONAI", arrays)
 
@@ -142,7 +143,7 @@ def test_a_head_that_is_not_known_is_not_dropped():
 
 def test_grey_images_give_what_they_gave_in_all_three_channels():
     arrays, colour = published()
-    grey = resnet18.build(1, 2, resnet18.Config()).eval()
+    grey = narrow.residual().eval()
     match = weights.load(grey, arrays, where="file")
     assert match.complete
     assert sum(match.changes.values()) == 1 + 3  # one stem, three shortcuts without a bias
@@ -152,7 +153,7 @@ def test_grey_images_give_what_they_gave_in_all_three_channels():
 
 def test_and_the_other_way_round():
     arrays, grey = published(in_channels=1)
-    colour = resnet18.build(3, 2, resnet18.Config()).eval()
+    colour = narrow.residual(in_channels=3).eval()
     weights.load(colour, arrays, where="file")
     images = torch.randn(2, 1, 32, 32)
     torch.testing.assert_close(colour(images.expand(-1, 3, -1, -1)), grey(images))
@@ -161,7 +162,7 @@ def test_and_the_other_way_round():
 def test_a_file_older_than_the_counters_of_batch_norm_is_complete():
     arrays, source = published()
     arrays = {name: a for name, a in arrays.items() if "num_batches_tracked" not in name}
-    encoder = resnet18.build(3, 2, resnet18.Config()).eval()
+    encoder = narrow.residual(in_channels=3).eval()
     assert weights.load(encoder, arrays, where="file").complete
     images = torch.randn(1, 3, 32, 32)
     torch.testing.assert_close(encoder(images), source(images))

@@ -34,6 +34,7 @@ def test_the_record_builds_the_same_network_without_medssl(spatial_dims, options
     torch.testing.assert_close(network(images), encoder.eval()(images))
 
 
+@pytest.mark.usefixtures("narrow_networks")
 def test_no_batch_norm_is_left_anywhere():
     """MONAI's own `norm` argument changes the stem and nothing else."""
     for norm in ("group", "bcn"):
@@ -42,6 +43,7 @@ def test_no_batch_norm_is_left_anywhere():
         assert sum(isinstance(part, nn.GroupNorm) for part in parts) == 20
 
 
+@pytest.mark.usefixtures("narrow_networks")
 @pytest.mark.parametrize(("norm", "alone"), [("batch", False), ("group", True), ("bcn", False)])
 def test_what_an_image_comes_to_depends_on_the_others_in_the_batch(norm, alone):
     encoder = build(norm=norm)
@@ -51,6 +53,7 @@ def test_what_an_image_comes_to_depends_on_the_others_in_the_batch(norm, alone):
     assert torch.allclose(together, apart, atol=1e-5) == alone
 
 
+@pytest.mark.usefixtures("narrow_networks")
 def test_filters_are_standardised_under_bcn_unless_told_otherwise():
     def kinds(**options):
         return {type(part) for part in build(**options).modules() if isinstance(part, nn.Conv2d)}

@@ -16,7 +16,8 @@ KINDS = ["batch", "group", "instance", "bcn"]
 def encoder(spatial_dims=2, block="basic", norm="batch", seed=0):
     """A narrow residual network of MONAI."""
     torch.manual_seed(seed)
-    built = ResNetEncoder("resnet10", 1, spatial_dims, dim=512)
+    with torch.device("meta"):  # the wide network is replaced: no weights for it
+        built = ResNetEncoder("resnet10", 1, spatial_dims, dim=512)
     built.net = resnet.ResNet(
         block, [2, 1, 1, 1], [4, 8, 8, 16], spatial_dims=spatial_dims, n_input_channels=1,
         conv1_t_stride=2, feed_forward=False,

@@ -107,18 +107,17 @@ def test_fold_strip_names_its_lines(columns, repeats, expected):
     assert expected <= set(words(figures.fold_strip(rows, drift)))
 
 
-@pytest.mark.parametrize("name", ["$a_$b", "$x$", "_x", "_nolegend_", r"\frac{", "0"])
-def test_any_class_name_is_shown_as_it_is(name):
-    labels = [name, "other"]
+def test_any_class_name_is_shown_as_it_is():
+    labels = ["$a_$b", "$x$", "_x", "_nolegend_", r"\frac{", "00"]
     rows = [{"column": label, "repeat": 0, "fold": 0, "auroc": 0.7} for label in labels]
     drift = [{"column": label, "mean_of_folds": 0.7} for label in labels]
     for svg in (
-        figures.roc([roc_curve(), roc_curve(1)], labels),
-        figures.calibration([calibration_curve()] * 2, labels),
+        figures.roc([roc_curve(n) for n in range(6)], labels),
+        figures.calibration([calibration_curve()] * 6, labels),
         figures.fold_strip(rows, drift),
     ):
-        assert [word for word in words(svg) if word in labels][-2:] == labels
-    assert set(labels) <= set(words(figures.risks([risk_curve()] * 2, labels, None)))
+        assert [word for word in words(svg) if word in labels] == labels
+    assert set(labels) <= set(words(figures.risks([risk_curve()] * 6, labels, None)))
 
 
 def test_drawing_twice_gives_the_same_text():

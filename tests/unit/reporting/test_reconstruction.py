@@ -62,3 +62,17 @@ def test_of_many_images_the_first_are_drawn(monkeypatch):
 def test_a_blank_image_is_drawn_and_the_same_numbers_give_the_same_file():
     shown = {name: np.zeros_like(values) for name, values in pictures(n=1).items()}
     assert reconstruction.draw(shown) == reconstruction.draw(shown)
+
+
+def test_what_the_colours_and_the_painting_mean_is_said_and_not_cut(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        reconstruction.Figure, "savefig", lambda figure, *_, **__: drawn.append(figure)
+    )
+    reconstruction.draw(pictures(n=1))
+    [figure] = drawn
+    figure.draw_without_rendering()
+    box = figure._suptitle.get_window_extent()
+    assert box.x1 < figure.bbox.x1
+    assert box.y0 > max(axes.title.get_window_extent().y1 for axes in figure.axes)
+    assert "Blue-grey" in figure.get_suptitle()

@@ -1,12 +1,14 @@
 """The sheet of views shows every picture once, where it belongs and as bright as it is."""
 
 import io
+from itertools import pairwise
 
 import matplotlib.image
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
+from medssl.config.training import Views
 from medssl.reporting import view_sheet
 
 
@@ -78,3 +80,50 @@ def test_headings_name_the_views_with_their_shapes(monkeypatch):
 def test_the_same_pictures_give_the_same_bytes():
     given = (flat(0.5), [flat(0.2)], ["$a_$b"])
     assert view_sheet.draw(*given) == view_sheet.draw(*given)
+
+
+STILL = Views(rotation_deg=0, contrast=0, gamma=0, noise=0, blur=0)
+
+
+def test_the_title_names_what_varies_and_nothing_else():
+    title, captions = view_sheet.wording(STILL, 2, 1)
+    assert "by chance (crop)." in title
+    assert captions == ["view 1", "view 2", "small view 1"]
+    more = STILL.model_copy(update={"flip": 0.5, "noise": 0.1})
+    assert "by chance (crop, left-right flip, noise)." in view_sheet.wording(more, 2)[0]
+
+
+@pytest.mark.parametrize(
+    ("positives", "caption", "words"),
+    [("slice", "near slice", "another slice"), ("patient", "other image", "the same patient")],
+)
+def test_views_of_partners_are_told_from_those_of_the_image(positives, caption, words):
+    title, captions = view_sheet.wording(STILL, 2, positives=positives)
+    assert captions == ["view 1", f"view 2, {caption}"]
+    assert words in title
+    assert "the image itself if there is none" in title
+
+
+def test_of_masked_methods_it_is_said_that_nothing_is_hidden_yet():
+    title, captions = view_sheet.wording(STILL, 1, masked=True)
+    assert captions == ["view 1, before hiding"]
+    assert "hides parts" in title
+
+
+@pytest.mark.parametrize("n_full", [1, 2])
+def test_no_heading_is_wider_than_what_it_is_above(monkeypatch, n_full):
+    """The narrowest sheet has the longest headings; a figure cuts what does not fit."""
+    drawn = []
+    monkeypatch.setattr(view_sheet.Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    masked = n_full == 1
+    positives = "view" if masked else "patient"
+    title, captions = view_sheet.wording(Views(), n_full, positives=positives, masked=masked)
+    view_sheet.draw([np.zeros((1, 4, 9, 9))], [[np.zeros((1, 4, 9, 9))]] * n_full, captions,
+                    title=title)  # fmt: skip
+    [figure] = drawn
+    figure.draw_without_rendering()
+    assert "middle slice" in figure.get_suptitle().replace("\n", " ")
+    assert figure._suptitle.get_window_extent().x1 < figure.bbox.x1
+    boxes = [axes.title.get_window_extent() for axes in figure.axes]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+    assert figure._suptitle.get_window_extent().y0 > max(box.y1 for box in boxes)

@@ -5,10 +5,11 @@ import io
 
 import pytest
 import torch
+from lightning_fabric.plugins.precision import MixedPrecision
 from torch import nn
 
 from medssl.foundation.errors import ArtifactError, ResourceError
-from medssl.training import checkpoint
+from medssl.training import checkpoint, runtime
 from medssl.training.state import TrainState
 
 
@@ -120,3 +121,56 @@ def test_a_full_disk_leaves_the_last_one_whole(tmp_path, monkeypatch):
     again = state(seed=1)
     assert checkpoint.load(tmp_path, again)
     assert again.step == 0
+
+
+def halved(seed=0):
+    """A model whose loss is scaled, as on a GPU at half precision; the scaler works on a CPU."""
+    made = state(seed=seed)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=3)
+    made.precision = MixedPrecision("16-mixed", "cpu", scaler)
+    return made
+
+
+def advance_scaled(made, loss_factor=1.0):
+    loss = made.module(torch.ones(2, 3)).sum() * loss_factor
+    made.precision.backward(loss, None)
+    made.precision.optimizer_step(made.optimizer)
+    made.scheduler.step()
+    made.optimizer.zero_grad(set_to_none=True)
+    made.step += 1
+
+
+def test_the_scale_of_half_precision_goes_on_where_it_was(tmp_path):
+    first, second = halved(), halved(seed=1)
+    advance_scaled(first)
+    advance_scaled(first, loss_factor=torch.inf)  # skipped, and the scale is halved
+    advance_scaled(first)
+    assert first.precision.scaler.get_scale() == 512
+    checkpoint.save(tmp_path, first)
+    assert checkpoint.load(tmp_path, second)
+    assert second.precision.scaler.state_dict() == first.precision.scaler.state_dict()
+    for made in (first, second):
+        advance_scaled(made)
+        advance_scaled(made)  # the third in a row that is finite: it grows
+        assert made.precision.scaler.get_scale() == 1024
+    assert torch.equal(first.module.weight, second.module.weight)
+
+
+def test_a_checkpoint_from_before_the_scale_was_kept_is_read(tmp_path, monkeypatch):
+    made = halved()
+    content = made.to_dict()
+    del content["precision"]
+    monkeypatch.setattr(TrainState, "to_dict", lambda _: content)
+    checkpoint.save(tmp_path, made)
+    again = halved(seed=1)
+    assert checkpoint.load(tmp_path, again)
+    assert again.precision.scaler.get_scale() == 1024
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_other_precisions_adapt_nothing(tmp_path, precision):
+    made = state()
+    made.precision = runtime.start("cpu", precision).precision
+    assert made.to_dict()["precision"] == {}
+    checkpoint.save(tmp_path, made)
+    assert checkpoint.load(tmp_path, made)

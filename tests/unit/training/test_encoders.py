@@ -1,5 +1,7 @@
 """Where encoder weights may come from, and every way a source can be wrong."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,23 +10,30 @@ from medssl.artifacts import weights
 from medssl.artifacts.weights import EncoderInfo
 from medssl.foundation import files
 from medssl.foundation.errors import ArtifactError, UsageError
+from medssl.models import layouts
 from medssl.models.weights import to_arrays
-from medssl.training import encoders
+from medssl.training import encoders, seeing
+from medssl.training.encoders import Source
+
+pytestmark = pytest.mark.usefixtures("narrow_networks")
 
 
 def make(**options):
     return encoders.factory("resnet18", {}, in_channels=1, spatial_dims=2, **options)
 
 
+def info_of(**known):
+    words = ("encoder", "library", "feature_layer", "method", "paper", "medssl", "archive_hash")
+    counts = ("in_channels", "spatial_dims", "feature_size", "image_size", "epochs", "seed")
+    facts = {**dict.fromkeys((*words, "key_id"), ""), **dict.fromkeys((*counts, "n_images"), 0)}
+    return EncoderInfo(options={}, intensity={}, **{**facts, **known})
+
+
 def export(folder, seed=0):
     folder.mkdir()
     torch.manual_seed(seed)
     arrays = to_arrays(make()())
-    words = ("encoder", "library", "feature_layer", "method", "paper", "medssl", "archive_hash")
-    counts = ("in_channels", "spatial_dims", "feature_size", "image_size", "epochs", "seed")
-    facts = {**dict.fromkeys((*words, "key_id"), ""), **dict.fromkeys((*counts, "n_images"), 0)}
-    info = EncoderInfo(options={}, intensity={}, **facts)
-    weights.write(folder, info, arrays)
+    weights.write(folder, info_of(), arrays)
     return arrays
 
 
@@ -106,3 +115,28 @@ def test_unknown_encoders_and_options_are_refused():
         encoders.factory("resnet81", {}, in_channels=1, spatial_dims=2)
     with pytest.raises(UsageError, match="unknown option 'deep'"):
         encoders.factory("resnet18", {"deep": 3}, in_channels=1, spatial_dims=2)
+
+
+def of_a_3d_export(path):
+    return Source(path, info_of(spatial_dims=3), {}, "")
+
+
+def of_a_bare_3d_file(path):
+    return Source(path, None, {}, "", layouts.unwrap({"conv1.weight": np.zeros((4, 1, 3, 3, 3))}))
+
+
+@pytest.mark.parametrize("source_of", [of_a_3d_export, of_a_bare_3d_file])
+@pytest.mark.parametrize("allow_partial", [False, True])
+def test_weights_of_a_3d_encoder_do_not_see_single_images(source_of, allow_partial):
+    source = source_of(Path("weights"))
+    with pytest.raises(ArtifactError, match=r"whole series \(3D\)") as caught:
+        make(source=source, allow_partial=allow_partial)
+    assert caught.value.where == "weights"
+    assert "--spatial-dims 2" in caught.value.fix
+
+
+def test_nor_are_single_images_embedded_with_it(monkeypatch):
+    source = of_a_3d_export(Path("weights"))
+    monkeypatch.setattr(seeing, "open_encoder", lambda *_: (source, None))
+    with pytest.raises(ArtifactError, match=r"whole series \(3D\)"):
+        seeing.features(source.path, 1, "cpu")

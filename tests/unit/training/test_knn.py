@@ -79,3 +79,24 @@ def test_several_classes_are_averaged_over_those_with_enough_patients():
 def test_collapsed_features_are_no_better_than_chance():
     made = probe(["a", "b"] * 15, ["a", "b"] * 10, ("a", "b"))
     assert made.auroc(np.ones((30, 4)), np.ones((20, 4))) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("course", "expected"),
+    [
+        ([0.7], None),
+        ([0.7, 0.7], None),
+        ([0.7, 0.6, 0.71], None),
+        ([0.7, 0.65, 0.6], "ended at 0.600, below 0.700 of the first weights; no measurement was"),
+        ([0.7, 0.75, 0.6], "ended at 0.600, below 0.700 of the first weights; it was 0.750 in"),
+    ],
+)
+def test_a_probe_that_ended_below_its_start_is_told(course, expected):
+    points = [{"knn_auroc.a": value, "knn_auroc.b": 0.9, "val_loss": -value} for value in course]
+    found = knn.cautions(points)
+    if expected is None:
+        assert found == ()
+    else:
+        (text,) = found
+        assert text.startswith(f"knn_auroc.a {expected}")
+        assert "no interval" in text

@@ -15,7 +15,7 @@ from medssl.data.sampling import Shuffled
 from medssl.data.store import ImageStore
 from medssl.foundation import seeding
 from medssl.foundation.errors import TrainingError
-from medssl.methods import simclr
+from medssl.methods import mocov2, simclr
 from medssl.models.encoders import resnet18
 from medssl.training import embed, held_out, knn, monitors, runtime, spread
 from medssl.training.showing import Views
@@ -136,6 +136,35 @@ def test_measuring_again_gives_the_same_and_leaves_the_method_as_it_was(tiny_arc
     assert all(torch.equal(before[name], value) for name, value in method.state_dict().items())
 
 
+def test_there_is_no_loss_to_compare_until_the_queue_is_full(tiny_archive):
+    torch.manual_seed(0)
+    config = mocov2.Config(queue=8, split_bn=1, projector_hidden=0, projector_dim=8)
+    step = Step(mocov2.Method(resnet18.build(1, 2, resnet18.Config()), config))
+    made, _ = monitors_of(settings(tiny_archive))
+    for filled in (0, 4, 8):
+        if filled:
+            keys = torch.nn.functional.normalize(torch.randn(4, 8), dim=1)
+            step.method.queue.put(keys, torch.arange(4))
+        assert int(step.method.queue.filled.sum()) == filled
+        measured = made.measure(step)
+        assert ("val_loss" in measured) == (filled == 8)
+        assert {"feature_alignment", "feature_std"} <= set(measured)
+    assert measured["val_loss"] > 0.5  # eight keys, none of them of these patients
+
+
+def test_time_to_measure_grows_with_the_images_and_blank_features_are_refused(tiny_archive, method):
+    made, _ = monitors_of(settings(tiny_archive))
+    less, _ = monitors_of(settings(tiny_archive, validation=0.0))
+    shown = next(iter(made._batches.epoch(0)))
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    assert made.seconds(method, shown) > less.seconds(method, shown) > 0
+    assert all(torch.equal(before[name], value) for name, value in method.state_dict().items())
+    with torch.no_grad():
+        method.encoder.net.conv1.weight.fill_(torch.nan)
+    with pytest.raises(TrainingError, match="the features are not finite"):
+        made.seconds(method, shown)
+
+
 def test_features_that_are_not_finite_stop_the_run(tiny_archive, method):
     made, _ = monitors_of(settings(tiny_archive))
     with torch.no_grad():
@@ -184,7 +213,7 @@ def test_several_targets_are_probed_under_their_own_names(several_targets, monke
 
 
 def test_classes_with_few_patients_are_left_out_and_said(several_targets, monkeypatch):
-    chosen = settings(several_targets)
+    chosen = settings(several_targets, seed=1)  # of three grades one has one patient held out
     monkeypatch.setattr(knn, "LEAST_PATIENTS", 2)
     probes, notes = knn.probes(several_targets, parts_of(chosen), chosen.seed)
     grade = next(probe for probe in probes if probe.name == "knn_auroc.grade")
