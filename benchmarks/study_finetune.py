@@ -37,7 +37,7 @@ SCHEDULES = ("full", "linear_probe", "lp_ft", "progressive")
 FEW = ("full", "progressive")  # at 25 and 100 patients
 INITS = ("random", "own")
 CUTMIX = 0.5  # share of the batches
-FOLDS, EPOCHS, RESAMPLES, LEVEL, SIDE = 5, 20, 2000, 0.95, 64
+FOLDS, EPOCHS, RESAMPLES, LEVEL, SIDE = 5, 12, 2000, 0.95, 64
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ _WHAT = {
     "methods": "how `medssl pretrain` learns without labels: --method",
     "encoders": "networks that turn images into features: --encoder",
     "schedules": "which layers `medssl finetune` trains when: --schedule",
+    "losses": "what `medssl finetune` makes small: --loss",
     "strategies": "how `medssl reduce` finds redundant images: --by",
     "presets": "named settings of a stage: --preset",
 }
