@@ -50,6 +50,10 @@ def finetune(  # noqa: PLR0913 - one parameter per option
     repeats: Annotated[
         int | None, typer.Option(min=1, help="How often to split anew; default 1.")
     ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trainings of every fold, on the same folds; default 1."),
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -140,6 +144,7 @@ def finetune(  # noqa: PLR0913 - one parameter per option
     flags = {
         "archive": archive, "init_from": init_from, "target": target or None, "positive": positive,
         "schedule": schedule, "encoder": encoder, "folds": folds, "repeats": repeats,
+        "seeds": seeds,
         "spatial_dims": spatial_dims, "pooling": pooling, "slices": slices, "depth": depth,
         "split.by": split, "split.hold_out": hold_out or None, "inner.share": inner,
         "inner.patience": patience,

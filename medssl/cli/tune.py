@@ -9,7 +9,7 @@ import typer
 from medssl.cli import console, options
 
 if TYPE_CHECKING:
-    from medssl.stages.tune import TuneResult
+    from medssl.stages.tune import TunePlan, TuneResult
 
 
 def tune(  # noqa: PLR0913 - one parameter per option
@@ -80,13 +80,25 @@ def tune(  # noqa: PLR0913 - one parameter per option
     if dry_run:
         planned = stage.plan(settings, device=device)
         taken = stage.cost(settings, device=device)
-        console.plan("tune", planned, taken, folder, as_json=as_json)
+        console.plan("tune", planned, taken, folder, as_json=as_json, shown=_planned(planned))
         return
     result = stage.run(
         settings, folder, console.RichReporter(), device=device, workers=workers, resume=resume
     )
     following = shlex.join(["medssl", "evaluate", str(folder)])
     console.show("tune", result, _rows(result), as_json=as_json, next_command=following)
+
+
+def _planned(planned: "TunePlan") -> list[tuple[str, object]]:
+    """Return the fields of a plan as rows, and what is chosen among what after them."""
+    rows = [row for row in console.fields(planned) if row[0] != "  space"]
+    for one in planned.settings.space:
+        shown = console.said(one.choices)
+        if not one.choices:
+            even = ", even over the orders of magnitude" if one.log else ""
+            shown = "{:g} to {:g}".format(*one.ends) + even
+        rows.append(("choose", f"{one.setting} {'among' if one.choices else 'from'} {shown}"))
+    return rows
 
 
 def _rows(result: "TuneResult") -> list[tuple[str, object]]:

@@ -170,6 +170,7 @@ class FinetuneSettings(Settings):
     split: Split = Split()
     folds: int = Field(default=5, ge=2)
     repeats: int = Field(default=1, ge=1)
+    seeds: AtLeast1 = 1  # trainings of every fold that differ in all that is drawn but the folds
     inner: Inner = Inner()
     fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (1.0,)  # of the training patients
     baselines: tuple[str, ...] = ()  # random, or weights: the same folds from other weights

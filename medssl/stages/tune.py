@@ -140,16 +140,16 @@ def _train(tuned: Tuning, folder: RunFolder, place: Place) -> TuneResult:
     coming = site_run.trained(
         planned,
         place,
-        here=lambda fold: tuning.run_fold(tuned, fold, out, started, told),
+        here=lambda fold: tuning.run_fold(tuned, fold, out, started, place.reporter),
         apart=None if tuned.settings.smoke else apart,
     )
-    for _ in told.track(coming, task="folds", unit="folds", total=len(planned)):
-        pass
-    found = [one for fold in planned
-             for one in trials.read(tuning.place_of(out, fold) / "trials.parquet")]  # fmt: skip
+    found: list[Trial] = []
+    for fold in told.track(coming, task="folds", unit="folds", total=len(planned)):
+        tried = trials.read(tuning.place_of(out, fold) / "trials.parquet")
+        told.note(next(_chosen(one) for one in tried if one.chosen))
+        found += tried
+    found.sort(key=lambda one: (one.repeat, one.fold, one.trial))
     result = _result(tuned, found, out)
-    for note in result.notes:
-        folder.log.note(note)
     trials.write(out / "trials.parquet", found)
     site_run.gather(planned, out)
     described = replace(site_run.record(ready.recipe), schedule=TUNED, notes=result.notes)
@@ -198,8 +198,9 @@ def _told(tuned: Tuning, found: list[Trial], measure: str) -> list[str]:
     ]
     if without:
         rows.append(f"{counted(without, 'trial')} without a value: training did not work")
-    for one in found:
-        if one.chosen:
-            where = f"repeat {one.repeat + 1}, fold {one.fold + 1}"
-            rows.append(f"chosen in {where}: {tuning.said(one.settings)}")
-    return rows
+    return [*rows, *(_chosen(one) for one in found if one.chosen)]
+
+
+def _chosen(one: Trial) -> str:
+    where = f"repeat {one.repeat + 1}, fold {one.fold + 1}"
+    return f"chosen in {where}: {tuning.said(one.settings)}"

@@ -113,7 +113,7 @@ def run_fold(runtime: Runtime, recipe: Recipe, fold: Fold, reporter: Reporter) -
     known = replace(known, calibrator=_calibrator(recipe, moved.get("inner"), inner))
     fold_models.write(fold.folder, known)
     tables = [
-        _prediction_rows(part, moved[name], fold, settings.seed, name)
+        _prediction_rows(part, moved[name], fold, fold.repeat % settings.seeds, name)
         for name, part in (("test", test), ("inner", inner))
         if name in moved
     ]

@@ -204,6 +204,7 @@ def _shortened(settings: FinetuneSettings, n: int) -> FinetuneSettings:
     small = {
         "folds": 2,
         "repeats": 1,
+        "seeds": 1,
         "epochs": 1,
         "probe_epochs": probe if probe == "auto" else min(1, probe),
         "batch_size": max(2, n // 2 // _SMOKE_STEPS),

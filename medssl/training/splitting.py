@@ -5,9 +5,10 @@ sites and times from the archive, and imported folds with the names that patient
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow.compute as pc
@@ -25,6 +26,7 @@ from medssl.foundation.errors import DataError, UsageError
 from medssl.foundation.wording import counted
 from medssl.ingestion import identity
 
+_T = TypeVar("_T")
 _MOST_CLASSES = 4  # told one by one
 
 
@@ -71,14 +73,21 @@ def prepare(settings: FinetuneSettings, cohort: Cohort) -> Split:
     share = float(settings.inner.share)
     apart = set_apart.inner(plan, people, share=share, seed=seed) if share else ()
     fraction = max(settings.fractions)
+    unused = set_apart.unused(plan, people, apart, fraction=fraction, seed=seed)
+    n = settings.seeds
     return Split(
         people=people,
-        plan=plan,
-        inner=apart,
-        unused=set_apart.unused(plan, people, apart, fraction=fraction, seed=seed),
+        plan=replace(plan, test_fold=_each(plan.test_fold, n), barred=_each(plan.barred, n)),
+        inner=_each(apart, n),
+        unused=_each(unused, n),
         notes=(*plan.notes, *_sizes(people, plan), *_choosing(settings, people, apart)),
         inputs=inputs,
     )
+
+
+def _each(repeats: tuple[_T, ...], n: int) -> tuple[_T, ...]:
+    """Return what holds for each repeat, once for each of ``n`` trainings of it."""
+    return tuple(one for one in repeats for _ in range(n))
 
 
 def _plan(

@@ -20,11 +20,11 @@ from medssl.artifacts import predictions, trials
 from medssl.artifacts.trials import Trial
 from medssl.config.finetune import FinetuneSettings
 from medssl.config.settings import relative_to, to_plain
-from medssl.config.tune import TUNABLE, Dimension, TuneSettings, shortened, with_values
+from medssl.config.tune import TUNABLE, TuneSettings, shortened, with_values
 from medssl.evaluation import protocols, set_apart
 from medssl.foundation import files, seeding
 from medssl.foundation.cost import Cost
-from medssl.foundation.errors import DataError, MedSSLError, TrainingError, UsageError
+from medssl.foundation.errors import DataError, TrainingError, UsageError
 from medssl.foundation.reporting import Reporter, Silent
 from medssl.training import cross_validate, parallel, quick_look, recipes, runtime, search, site_run
 from medssl.training.cross_validate import Fold
@@ -42,6 +42,7 @@ class Tuning:
     """What is tuned, for which folds."""
 
     settings: TuneSettings  # every auto replaced on which trials do not depend
+    asked: TuneSettings  # as the user gave them
     ready: Prepared  # with the first value of everything; its cohort and split are those of all
     device: str
 
@@ -79,7 +80,9 @@ def prepare(settings: TuneSettings, device: str) -> Tuning:
     same = {name: getattr(found, name) for name in FinetuneSettings.model_fields}
     kept = {name: value for name, value in same.items() if name not in TUNABLE}
     kept["inner"] = settings.inner.model_copy(update={"share": found.inner.share})
-    tuning = Tuning(settings=settings.model_copy(update=kept), ready=ready, device=device)
+    tuning = Tuning(
+        settings=settings.model_copy(update=kept), asked=settings, ready=ready, device=device
+    )
     _check_values(tuning, first)
     for fold in site_run.folds(ready, Path()):
         _inside(tuning, fold)
@@ -157,7 +160,7 @@ def run_fold(tuning: Tuning, fold: Fold, out: Path, started: Runtime, reporter: 
         fold: Of the run.
         out: Run folder; what was tried there already is not tried again.
         started: Where to train.
-        reporter: Told about progress and losses.
+        reporter: Told about progress, trials and the losses of the model.
 
     Raises:
         TrainingError: No configuration could be trained, or the best one cannot.
@@ -198,7 +201,7 @@ def _tried(
     with files.explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     left = range(len(found), tuning.settings.trials)
-    task = f"repeat {fold.repeat + 1}, fold {fold.fold + 1}, trials"
+    task = f"repeat {fold.repeat + 1}, fold {fold.fold + 1}, trial"
     for number in reporter.track(left, task=task, unit="trials"):
         seed = seeding.derive(_seed(tuning.settings, fold), "trial", number)
         values = search.propose(tuning.settings.space, found, seed)
@@ -209,7 +212,8 @@ def _tried(
         one = _again(blank, found) or _ended(blank, tuning, inside, folder, started)
         found.append(one)
         trials.write(path, found)
-        reporter.note(_said(one))
+        value = one.state if one.value is None else f"{one.value:.3f}"
+        reporter.note(f"{task} {number + 1}: {value} ({said(values)})")
         yield one
 
 
@@ -257,11 +261,6 @@ def _values(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _said(one: Trial) -> str:
-    value = one.state if one.value is None else f"{one.value:.3f}"
-    return f"trial {one.trial + 1}: {value} ({said(one.settings)})"
-
-
 def said(values: Mapping[str, Any]) -> str:
     """Return a configuration in a line."""
     return ", ".join(
@@ -277,18 +276,28 @@ def notes(tuning: Tuning, chosen: Sequence[Mapping[str, Any]] = ()) -> tuple[str
         tuning: From `prepare`.
         chosen: What was; empty: it is not known yet, and some of the space stand for all.
     """
-    made = [tuning.recipe(values) for values in chosen or _spread(tuning.settings.space)]
-    told = made[0].notes
-    shared = [note for note in told if all(note in one.notes for one in made)]
-    split = [note for note in tuning.ready.recipe.notes if note in tuning.ready.split.notes]
-    return (*shared, *(note for note in split if note not in shared))
-
-
-def _spread(space: Sequence[Dimension]) -> list[dict[str, Any]]:
-    """Return a few configurations, in which every setting takes its values in turn."""
-    return [
-        {dim.setting: dim.samples[k % len(dim.samples)] for dim in space} for k in range(_TIMED)
+    made = [
+        recipes.prepare(with_values(tuning.asked, values), device=tuning.device)
+        for values in chosen or _goes_together(tuning)
     ]
+    shared = [note for note in made[0].notes if all(note in one.notes for one in made)]
+    return (*shared, *tuning.ready.split.notes)
+
+
+def _goes_together(tuning: Tuning) -> list[dict[str, Any]]:
+    """Return a few configurations in which every setting takes its values in turn.
+
+    Those that contradict themselves are left out; the first never does.
+    """
+    space, found = tuning.settings.space, []
+    for k in range(_TIMED):
+        values = {dim.setting: dim.samples[k % len(dim.samples)] for dim in space}
+        try:
+            tuning.recipe(values)
+        except (UsageError, DataError):
+            continue
+        found.append(values)
+    return found
 
 
 def cost(tuning: Tuning) -> Cost:
@@ -298,11 +307,8 @@ def cost(tuning: Tuning) -> Cost:
     started = runtime.start(tuning.device, tuning.ready.recipe.settings.precision)
     fold = site_run.folds(inside, Path())[0]
     taken = []
-    for values in _spread(tuning.settings.space):
-        try:
-            recipe = replace(tuning.recipe(values), cohort=inside.recipe.cohort)
-        except MedSSLError:  # these contradict each other; others do not
-            continue
+    for values in _goes_together(tuning):
+        recipe = replace(tuning.recipe(values), cohort=inside.recipe.cohort)
         taken.append(cross_validate.cost(started, recipe, [fold]))
     of_trial = float(np.mean([one.seconds for one in taken]))
     n_trials = len(planned) * tuning.settings.trials * tuning.settings.inner_folds

@@ -176,7 +176,7 @@ def test_ids_need_the_key_of_the_archive(folder, tmp_path, key_file, config_home
     with pytest.raises(UsageError, match="and there is none") as caught:
         _split(folder, by="file", file=table)
     assert "patient_key" in caught.value.fix
-    assert not list(config_home.iterdir())  # no key is made for it
+    assert not config_home.exists() or not any(config_home.iterdir())  # no key is made for it
     key_file.write_bytes(bytes(32))
     with pytest.raises(UsageError, match="and this is another one"):
         _split(folder, by="file", file=table, key_file=key_file)
@@ -326,3 +326,15 @@ def test_settings_that_contradict_each_other_are_refused(given, problem):
     assert caught.value.exit_code == 2
     assert caught.value.where
     assert caught.value.fix
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_trainings_with_other_seeds_have_the_same_folds(folder, repeats):
+    once = _split(folder, more={"repeats": repeats, "fractions": [0.5]})
+    found = _split(folder, more={"repeats": repeats, "fractions": [0.5], "seeds": 3})
+    for name in ("inner", "unused"):
+        assert getattr(found, name)[::3] == getattr(once, name)
+    assert len(found.plan.test_fold) == 3 * repeats
+    for number, tested in enumerate(found.plan.test_fold):
+        assert tested == once.plan.test_fold[number // 3]
+        assert found.training(number, 0) == once.training(number // 3, 0)
