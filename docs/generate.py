@@ -8,9 +8,10 @@ python docs/generate.py --check  exit 1 if one of them is not current
 
 import dataclasses
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import typer
 
@@ -45,7 +46,7 @@ def cli_page() -> str:
         "Options of a method, schedule or encoder belong to it: choosing another one leaves those "
         "of the preset or the file behind.\n",
     ]
-    for name, command in group.commands.items():
+    for name, command in commands_of(group):
         arguments = [p for p in command.params if p.param_type_name == "argument"]
         flags = [p for p in command.params if p.param_type_name == "option"]
         usage = " ".join(p.name.upper() for p in arguments)
@@ -59,6 +60,15 @@ def cli_page() -> str:
             parts += [f"| {left} | {right} |" for left, right in rows]
             parts.append("")
     return "\n".join(parts)
+
+
+def commands_of(group: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - of the library typer brings
+    """Every command; those of a group under both names."""
+    for name, command in group.commands.items():
+        if not hasattr(command, "commands"):
+            yield name, command
+        for inner, one in getattr(command, "commands", {}).items():
+            yield f"{name} {inner}", one
 
 
 def option_names(option: object) -> str:

@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from medssl.artifacts import records, report, tables
 
-SCHEMA = "medssl.comparison/1"
+SCHEMA = "medssl.comparison/2"
 DIFFERENCES_SCHEMA = "medssl.differences/1"
+_SINCE_2 = {"tests": [], "trainings": [], "label_efficiency": [], "ablation": None}
 DIFFERENCES = pa.schema(
     [
         ("run", pa.string()),
@@ -44,12 +45,12 @@ def write_tables(folder: Path, comparison: Mapping[str, Any]) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Return `comparison.json`.
+    """Return `comparison.json`; one of version 1 had no tests and no curves.
 
     Raises:
         ArtifactError: The file is missing or of another schema.
     """
-    return records.read(folder / "comparison.json", SCHEMA)
+    return _SINCE_2 | records.read(folder / "comparison.json", SCHEMA)
 
 
 def read_differences(folder: Path) -> pa.Table:

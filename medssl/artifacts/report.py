@@ -23,7 +23,7 @@ ESTIMATES = pa.schema(
         ("value", pa.float64()),
         ("low", pa.float64()),
         ("high", pa.float64()),
-        ("interval", pa.string()),  # bootstrap or wilson
+        ("interval", pa.string()),  # bca, percentile or wilson
         ("undefined", pa.int64()),  # resamples without a value
         ("no_skill", pa.float64()),  # null where it depends
         ("ideal", pa.float64()),  # null where more (or less) is always better

@@ -87,6 +87,18 @@ def read_info(folder: Path) -> SelectionInfo:
     return records.read_as(SelectionInfo, folder / "reduce.json", SCHEMA)
 
 
+def facts(folder: Path | None) -> dict[str, Any]:
+    """Return how a run says which images it saw; empty: None, all of them.
+
+    Raises:
+        ArtifactError: The file is missing or of another schema.
+    """
+    if folder is None:
+        return {}
+    info = read_info(folder)
+    return {"by": list(info.by), "images": info.n_kept, "of": info.n_images}
+
+
 def require_archive(folder: Path, archive_hash: str) -> None:
     """Check that a selection was made of the archive with this hash.
 

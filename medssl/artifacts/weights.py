@@ -47,6 +47,8 @@ class EncoderInfo:
     patients_complete: bool = True  # False: it was started from weights whose patients are unknown
     init: Mapping[str, Any] = field(default_factory=dict)  # those weights; empty: random
     smoke: bool = False  # two steps only, to try the path
+    selection: Mapping[str, Any] | None = None  # that was trained on: by, images, of how many;
+    # empty: all images; None: not recorded
 
     @property
     def shape(self) -> tuple[int, ...]:

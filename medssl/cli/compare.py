@@ -16,7 +16,10 @@ SHOWN = ("auroc", "average_precision", "brier")  # metrics on the console; the p
 def compare(  # noqa: PLR0913 - one parameter per option
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(help="Two or more runs of `medssl finetune`.", show_default=False),
+        typer.Argument(
+            help="Two or more runs of `medssl finetune`, or one with runs beside it.",
+            show_default=False,
+        ),
     ] = None,
     out: options.RunOut = None,
     names: Annotated[
@@ -25,6 +28,22 @@ def compare(  # noqa: PLR0913 - one parameter per option
     all_pairs: Annotated[
         bool | None,
         typer.Option("--all-pairs", help="Compare every pair, not only each with the first."),
+    ] = None,
+    arms: Annotated[
+        bool | None,
+        typer.Option(
+            "--arms", help="Compare what --baselines and --fractions made beside each run too."
+        ),
+    ] = None,
+    tests: Annotated[
+        str | None,
+        typer.Option(
+            help="Metrics with p-values, as a,b: auroc, average_precision, brier, scaled_brier; "
+            "default auroc."
+        ),
+    ] = None,
+    permutations: Annotated[
+        int | None, typer.Option(help="Swaps of patients for a p-value; default 9999.")
     ] = None,
     aggregate: Annotated[
         str | None, typer.Option(help="Image scores to a patient score: mean or max; default mean.")
@@ -51,8 +70,9 @@ def compare(  # noqa: PLR0913 - one parameter per option
 
     flags = {
         "runs": tuple(runs) if runs else None, "names": options.several(names),
-        "all_pairs": all_pairs, "aggregate": aggregate, "resamples": resamples, "level": level,
-        "seed": seed, "smoke": smoke,
+        "all_pairs": all_pairs, "arms": arms, "tests": options.several(tests),
+        "permutations": permutations, "aggregate": aggregate, "resamples": resamples,
+        "level": level, "seed": seed, "smoke": smoke,
     }  # fmt: skip
     settings = options.settings(CompareSettings, "compare", flags, files=config, sets=sets)
     folder = options.run_folder(out, "compare", resume=resume)
@@ -64,6 +84,8 @@ def compare(  # noqa: PLR0913 - one parameter per option
     rows = [
         *zip(result.runs, _made(result), strict=True),
         *_numbers(result),
+        *_tests(result),
+        *_trainings(result),
         ("unit", f"{result.n_units} units, each one {result.unit}: {result.reason}"),
         ("runs", result.selection),
         *(("note", text) for text in result.notes),
@@ -81,8 +103,8 @@ def _made(result: "CompareResult") -> list[str]:
 def _numbers(result: "CompareResult") -> list[tuple[str, object]]:
     """Return estimates and differences by metric; of several classes the macro average."""
     rows: list[tuple[str, object]] = []
-    column = result.differences[0].column
     for metric in SHOWN:
+        column = next((row.column for row in result.differences if row.metric == metric), None)
         estimates = [
             (name, one)
             for name, found in result.estimates.items()
@@ -101,3 +123,24 @@ def _numbers(result: "CompareResult") -> list[tuple[str, object]]:
             if (row.metric, row.column) == (metric, column)
         ]  # fmt: skip
     return rows
+
+
+def _tests(result: "CompareResult") -> list[tuple[str, object]]:
+    """Return p-values, after the intervals and corrected for their number."""
+    rows: list[tuple[str, object]] = []
+    for row in result.tests:
+        if not rows:
+            family = f" and Holm's correction for {row.family}" * (row.family > 1)
+            rows.append(("p by swapping patients" + family, ""))
+        what = "" if {one.metric for one in result.tests} == {"auroc"} else f", {row.title}"
+        corrected = f"; corrected {row.p_holm:.2g}" * (row.family > 1)
+        name = f"  {row.run} minus {row.against}{what}"
+        rows.append((name, f" {row.p:.2g}{corrected}  (at best {row.smallest_p:.2g})"))
+    return rows
+
+
+def _trainings(result: "CompareResult") -> list[tuple[str, object]]:
+    """Return how AUROCs vary from training to training, where there were several."""
+    known = [(name, one) for name, one in result.trainings.items() if one.sd is not None]
+    rows = [(f"  {name}", f" {one.sd:.3f} over {len(one.aurocs)} seeds") for name, one in known]
+    return [("SD of the AUROC from training to training", ""), *rows] if rows else []

@@ -15,12 +15,15 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from medssl.evaluation.assessment import Estimate
+    from medssl.evaluation.calibration_error import CalibrationError
+    from medssl.evaluation.delong import CrossCheck
     from medssl.evaluation.operating_points import OperatingPoint
     from medssl.foundation.cost import Cost
 
 T = TypeVar("T")
 WIDE = 120  # columns of a terminal that has room for the latest values beside the bar
 PLAIN_EVERY_S = 15.0  # between two lines of progress where stderr is not a terminal
+MAIN = ("auroc", "quadratic_kappa", "class_mae", "mae", "r2", "spearman")  # of several columns
 RESULT_SCHEMA = "medssl.result/1"
 
 _stderr = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -329,9 +332,9 @@ def _rate(row: Mapping[str, Any], name: str) -> str:
 
 
 def estimates(found: "Sequence[Estimate]") -> list[tuple[str, object]]:
-    """Return metrics with their intervals as rows; of several classes the AUROC only."""
+    """Return metrics with their intervals as rows; of several columns the main ones only."""
     several = len({estimate.column for estimate in found}) > 1
-    shown = [one for one in found if not several or one.metric == "auroc"]
+    shown = [one for one in found if not several or one.metric in MAIN]
     rows: list[tuple[str, object]] = []
     threshold = None
     for one in shown:
@@ -341,7 +344,7 @@ def estimates(found: "Sequence[Estimate]") -> list[tuple[str, object]]:
         name = f"{one.title} {one.column}" if several else one.title
         rows.append((name if threshold is None else f"  {name}", _estimate(one)))
     if len(shown) < len(found):
-        rows.append(("more", "the other metrics of each class are in the report"))
+        rows.append(("more", "the other metrics are in the report"))
     return rows
 
 
@@ -362,4 +365,23 @@ def predictive(points: "Sequence[OperatingPoint]") -> list[tuple[str, object]]:
         )
         for point in points
         for row in point.predictive
+    ]
+
+
+def beside(
+    checks: "Sequence[CrossCheck]", errors: "Sequence[CalibrationError]"
+) -> list[tuple[str, object]]:
+    """Return what stands beside the estimates of one column as rows; of several, nothing."""
+    rows: list[tuple[str, object]] = [
+        ("AUROC after DeLong", f"{one.low:.3f} to {one.high:.3f}, without resampling")
+        for one in checks
+        if len(checks) == 1
+    ]
+    return rows + [
+        (
+            "calibration error",
+            f"{one.value:.3f}; {one.expected:.3f} on average under perfect calibration",
+        )
+        for one in errors
+        if len(errors) == 1
     ]

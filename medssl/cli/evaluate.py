@@ -30,14 +30,31 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
     prevalence: Annotated[
         str | None, typer.Option(help="Predictive values at these as well, for example 0.05,0.1.")
     ] = None,
+    decision: Annotated[
+        str | None,
+        typer.Option(
+            help="Net benefit between these threshold probabilities, for example 0.05,0.3."
+        ),
+    ] = None,
     resamples: Annotated[
         int | None, typer.Option(help="Bootstrap resamples of patients; default 2000.")
+    ] = None,
+    intervals: Annotated[
+        str | None,
+        typer.Option(help="Bootstrap intervals: bca, percentile or auto; default auto."),
     ] = None,
     level: Annotated[
         float | None, typer.Option(help="Level of the intervals; default 0.95.")
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Decides everything that is drawn; default 0.")
+    ] = None,
+    controls: Annotated[
+        str | None,
+        typer.Option(
+            help="What would make the numbers too good: none, auto, all or names such as "
+            "metadata,site; default auto."
+        ),
     ] = None,
     config: options.ConfigFiles = None,
     sets: options.Sets = None,
@@ -53,6 +70,8 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
     flags = {
         "run": run, "predictions": predictions, "aggregate": aggregate,
         "threshold": threshold, "prevalence": options.several(prevalence),
+        "controls": options.several(controls),
+        "decision": options.several(decision), "intervals": intervals,
         "resamples": resamples, "level": level, "seed": seed, "smoke": smoke,
     }  # fmt: skip
     settings = options.settings(EvaluateSettings, "evaluate", flags, files=config, sets=sets)
@@ -67,7 +86,13 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
         ("target", f"{result.target}{positive}"),
         *console.estimates(result.estimates),
         *console.predictive(result.operating_points),
+        *console.beside(result.delong, result.calibration_errors),
         ("unit", f"{result.n_units} units, each one {result.unit}: {result.reason}"),
+        *(
+            (f"control {one.name}", f"{one.light}: {one.said}")
+            for one in result.controls
+            if one.light in ("warn", "fail")
+        ),
         *(("note", text) for text in result.notes),
         ("report", result.report),
     ]

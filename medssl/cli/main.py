@@ -28,6 +28,7 @@ from medssl.cli import (
     predict,
     pretrain,
     reduce,
+    splits,
     tune,
 )
 from medssl.foundation.errors import Interrupted, MedSSLError, ResourceError
@@ -51,6 +52,7 @@ STAGES = (ingest, reduce, pretrain, finetune, evaluate)
 for command in (*STAGES, tune, predict, embed, export, compare, demo, doctor, info):
     app.command()(getattr(command, command.__name__.rpartition(".")[2]))
 app.command("list")(list_plugins.list_plugins)
+app.add_typer(splits.app, name="splits")
 
 
 def _version(wanted: bool) -> None:

@@ -1,12 +1,15 @@
 """Settings of `medssl compare`."""
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from medssl.config.judging import Judging
 from medssl.foundation.errors import UsageError
+
+SMOKE_SWAPS = 199
+TESTABLE = Literal["auroc", "average_precision", "brier", "scaled_brier"]
 
 
 class CompareSettings(Judging):
@@ -15,28 +18,46 @@ class CompareSettings(Judging):
     runs: tuple[Path, ...] = Field(description="two or more runs of `medssl finetune`")
     names: tuple[str, ...] = ()  # what the runs are called; empty: their folders
     all_pairs: bool = False  # every pair of runs, not only each with the first
+    arms: bool = False  # the runs beside each run too; of one run alone they always are
+    tests: tuple[TESTABLE, ...] = ("auroc",)  # metrics with p-values; all pairs are one family
+    permutations: int = Field(default=9999, ge=99)  # swaps of patients between two runs
 
     @model_validator(mode="after")
     def _enough(self) -> Self:
-        if len(self.runs) < 2:
+        if not self.runs:
+            raise too_few(0)
+        if len(set(self.names)) < len(self.names):
+            raise UsageError("a name stands twice", where="names", fix="name each run apart")
+        if self.names and not self.beside:
+            self.require_names(len(self.runs))
+        return self
+
+    @property
+    def beside(self) -> bool:
+        """Whether the runs beside each run are compared too."""
+        return self.arms or len(self.runs) == 1
+
+    @property
+    def swaps(self) -> int:
+        """How often the scores of patients are swapped between two runs."""
+        return min(self.permutations, SMOKE_SWAPS) if self.smoke else self.permutations
+
+    def require_names(self, count: int) -> None:
+        """Check that there are as many names as runs.
+
+        Raises:
+            UsageError: There are not.
+        """
+        if len(self.names) != count:
             raise UsageError(
-                f"compare needs at least two runs, got {len(self.runs)}",
-                where="runs",
-                fix="for example `medssl compare runs/finetune/a runs/finetune/b`",
-            )
-        if self.names and len(self.names) != len(self.runs):
-            raise UsageError(
-                f"{len(self.names)} names for {len(self.runs)} runs",
+                f"{len(self.names)} names for {count} runs",
                 where="names",
                 fix="give one name per run, in the same order",
             )
-        if len(set(self.names)) < len(self.names):
-            raise UsageError("a name stands twice", where="names", fix="name each run apart")
-        return self
 
     def called(self) -> tuple[str, ...]:
         """Return a name for each run: as given, else its folder, with as much as tells it apart."""
-        if self.names:
+        if self.names and not self.beside:
             return self.names
         places = [run.resolve() for run in self.runs]
         names = [place.name for place in places]
@@ -47,3 +68,13 @@ class CompareSettings(Judging):
             f"{name} ({names[: n + 1].count(name)})" if names.count(name) > 1 else name
             for n, name in enumerate(names)
         )
+
+
+def too_few(count: int) -> UsageError:
+    """Return the failure of a comparison with fewer than two runs."""
+    return UsageError(
+        f"compare needs at least two runs, got {count}",
+        where="runs",
+        fix="for example `medssl compare runs/finetune/a runs/finetune/b`, or one run made with "
+        "--fractions or --baselines",
+    )

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
+from medssl.config import controls as known_controls
 from medssl.config.judging import Judging
 from medssl.foundation.errors import UsageError
 
@@ -20,6 +21,17 @@ class EvaluateSettings(Judging):
     # auto is 0.5 for probabilities and none for other scores
     prevalence: tuple[Prevalence, ...] = ()  # where predictive values are wanted as well
 
+    decision: tuple[Prevalence, Prevalence] | None = None  # net benefit between these thresholds
+
+    controls: tuple[str, ...] = ("auto",)  # none, auto (those that need no images and no other
+    # model), all, or names: what would make the numbers too good
+
+    @field_validator("controls")
+    @classmethod
+    def _known_controls(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        known_controls.chosen(given)
+        return given
+
     @model_validator(mode="after")
     def _one_input(self) -> Self:
         if (self.run is None) == (self.predictions is None):
@@ -30,5 +42,11 @@ class EvaluateSettings(Judging):
         if self.prevalence and self.threshold == "none":
             raise UsageError(
                 "predictive values need a threshold", where="prevalence", fix="give --threshold"
+            )
+        if self.decision is not None and self.decision[0] >= self.decision[1]:
+            raise UsageError(
+                "the range of thresholds ends before it begins",
+                where="decision",
+                fix="give the lower threshold first, for example 0.05,0.3",
             )
         return self

@@ -14,6 +14,8 @@ class Judging(Settings):
 
     aggregate: Literal["mean", "max"] = "mean"  # image scores -> patient score
     resamples: int = Field(default=2000, ge=100)  # bootstrap resamples, of patients
+    intervals: Literal["auto", "bca", "percentile"] = "auto"  # auto: bca where there are 1,000
+    # resamples and at most 3,000 patients
     level: float = Field(default=0.95, gt=0.5, lt=1)  # of the intervals
     seed: int = 0
     smoke: bool = False  # 200 resamples, to try the whole path

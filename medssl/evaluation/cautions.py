@@ -4,9 +4,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from medssl.artifacts.origin import Origin
 from medssl.evaluation import recalibration, sizes
 from medssl.evaluation.assessment import Drift, Estimate, are_probabilities
+from medssl.evaluation.delong import MOST_APART, CrossCheck
 from medssl.evaluation.units import Units
 
 MOST_DRIFT = 0.02  # between pooled AUROC and mean of folds; beyond it the folds' scales differ
@@ -30,12 +33,14 @@ def find(
     estimates: Sequence[Estimate],
     drifts: Sequence[Drift],
     circumstances: Circumstances,
+    checks: Sequence[CrossCheck] = (),
 ) -> tuple[str, ...]:
     """Return one sentence per reason for caution, the gravest first."""
     return (
         *_about_origin(units, circumstances),
         *_about_size(units),
         *_about_folds(drifts),
+        *_about_checks(checks),
         *_about_resamples(estimates),
     )
 
@@ -44,7 +49,12 @@ def notes(
     units: Units, circumstances: Circumstances, *, threshold: float | None = None
 ) -> tuple[str, ...]:
     """Return what was left out and why, and which rules of thumb the cohort misses."""
-    said = [*_left_out(units, threshold), *_clipped(units), *_about_rule_of_thumb(units)]
+    said = [
+        *_left_out(units, threshold),
+        *_clipped(units),
+        *_unlabelled(units),
+        *_about_rule_of_thumb(units),
+    ]
     if circumstances.balanced and are_probabilities(units):
         said.append(
             "Classes were drawn equally often in training: the probabilities are those of equally "
@@ -79,6 +89,8 @@ def circumstances(origin: Origin) -> Circumstances:
 
 def _left_out(units: Units, threshold: float | None) -> Iterator[str]:
     probable = are_probabilities(units)
+    if units.task == "regression":
+        return
     if not probable:
         yield (
             "Scores outside 0 to 1 are not probabilities: Brier score and calibration are left out"
@@ -97,7 +109,8 @@ def _left_out(units: Units, threshold: float | None) -> Iterator[str]:
 
 def _clipped(units: Units) -> Iterator[str]:
     """Say where calibration intercept and slope hang on how far scores of 0 or 1 are moved in."""
-    extreme = (units.score < recalibration.CLIP) | (units.score > 1 - recalibration.CLIP)
+    score = units.score[np.isfinite(units.score)]
+    extreme = (score < recalibration.CLIP) | (score > 1 - recalibration.CLIP)
     share = float(extreme.mean())
     if are_probabilities(units) and share > MOST_CLIPPED:
         yield (
@@ -106,7 +119,20 @@ def _clipped(units: Units) -> Iterator[str]:
         )
 
 
+def _unlabelled(units: Units) -> Iterator[str]:
+    """Say which of several targets are known for some only."""
+    counts = {name: int(units.known(k).sum()) for k, name in enumerate(units.columns)}
+    if min(counts.values()) < len(units.truth):
+        shown = ", ".join(f"{name} {count}" for name, count in counts.items())
+        yield (
+            f"Not all of the {len(units.truth)} units have every label ({shown}): each target is "
+            "judged on those that have it"
+        )
+
+
 def _about_rule_of_thumb(units: Units) -> Iterator[str]:
+    if units.task == "regression":
+        return
     several = len(units.columns) > 1
     counts = {name: units.patients_with(k) for k, name in enumerate(units.columns)}
     if not several:
@@ -138,6 +164,11 @@ def _about_origin(units: Units, circumstances: Circumstances) -> Iterator[str]:
 
 def _about_size(units: Units) -> Iterator[str]:
     for k, name in enumerate(units.columns):
+        if units.task == "regression":
+            n_patients = units.only(k).n_patients
+            if n_patients < sizes.FEWEST_PATIENTS:
+                yield f"Only {n_patients} patients: read the intervals, not the estimates"
+            continue
         counts = {"positive": units.patients_with(k), "negative": units.patients_without(k)}
         if len(units.columns) > 1:
             counts = {f"{name!r}": counts["positive"]}
@@ -155,12 +186,24 @@ def _about_folds(drifts: Sequence[Drift]) -> Iterator[str]:
             yield (
                 f"{drift.column}: AUROC pooled over folds ({drift.pooled:.3f}) and mean of folds "
                 f"({drift.mean_of_folds:.3f}) differ by more than {MOST_DRIFT}: "
-                "the folds score on different scales, or are too small to tell"
+                "the folds score on different scales, or are too small to tell; pooled by rank "
+                f"within folds, which have no scale, it is {drift.pooled_ranks:.3f}"
+            )
+
+
+def _about_checks(checks: Sequence[CrossCheck]) -> Iterator[str]:
+    for check in checks:
+        if abs(check.apart) > MOST_APART:
+            yield (
+                f"{check.column}: the standard error of the AUROC is "
+                f"{check.bootstrap_standard_error:.4f} by the bootstrap and "
+                f"{check.standard_error:.4f} after DeLong, more than {MOST_APART:.0%} apart: "
+                "believe the wider interval"
             )
 
 
 def _about_resamples(estimates: Sequence[Estimate]) -> Iterator[str]:
-    known = [row for row in estimates if math.isfinite(row.value) and row.interval == "bootstrap"]
+    known = [row for row in estimates if math.isfinite(row.value) and row.interval != "wilson"]
     worst = max(known, key=lambda row: row.undefined, default=None)
     if worst is not None and worst.undefined:
         yield (
@@ -168,9 +211,11 @@ def _about_resamples(estimates: Sequence[Estimate]) -> Iterator[str]:
             f"({worst.column}: {worst.title}); its interval leaves them out"
         )
     for row in estimates:
+        if row.improper:
+            continue
         if not math.isfinite(row.value):
             yield f"{row.column}: {row.title} has no value in this cohort"
-        elif row.low == row.high and row.interval == "bootstrap":
+        elif row.low == row.high and row.interval != "wilson":
             yield (
                 f"{row.column}: {row.title} is the same in every resample: "
                 "its interval has no width and says nothing"

@@ -50,7 +50,8 @@ class Risks:
 
 def roc(units: Units, column: int, counts: intervals.Ints, level: float) -> Roc:
     """Return the ROC curve of one column; ``counts`` come from `intervals.draw`."""
-    truth, score = units.truth[:, column], units.score[:, column]
+    units = units.only(column)
+    truth, score = units.truth[:, 0], units.score[:, 0]
     grid = np.linspace(0, 1, GRID)
 
     def at_grid(weight: Floats) -> Floats:
@@ -61,7 +62,7 @@ def roc(units: Units, column: int, counts: intervals.Ints, level: float) -> Roc:
     fpr, tpr = roc_points(truth, score, np.ones(len(truth)))
     shown = np.unique(np.linspace(0, len(fpr) - 1, min(len(fpr), MOST_POINTS)).astype(int))
     return Roc(
-        column=units.columns[column],
+        column=units.columns[0],
         false_positive_rate=fpr[shown],
         sensitivity=tpr[shown],
         grid=grid,
@@ -70,7 +71,7 @@ def roc(units: Units, column: int, counts: intervals.Ints, level: float) -> Roc:
     )
 
 
-def roc_points(truth: intervals.Ints, score: Floats, weight: Floats) -> tuple[Floats, Floats]:
+def roc_points(truth: Floats, score: Floats, weight: Floats) -> tuple[Floats, Floats]:
     """Return false positive rate and sensitivity at falling thresholds, each (…, T).
 
     They start at (0, 0) and end at (1, 1); not-a-number where a class has no weight.
@@ -88,14 +89,15 @@ def calibration(
     units: Units, column: int, counts: intervals.Ints, level: float
 ) -> Calibration | None:
     """Return the smoothed calibration curve of one column; None if all scores are equal."""
-    truth, score = units.truth[:, column], units.score[:, column]
+    units = units.only(column)
+    truth, score = units.truth[:, 0], units.score[:, 0]
     if np.ptp(score) == 0:
         return None
     grid = np.linspace(score.min(), score.max(), GRID)
-    smooth = smoother(score, truth.astype(np.float64), grid, span=SPAN)
+    smooth = smoother(score, truth, grid, span=SPAN)
     low, high = intervals.band(intervals.resampled(smooth, units.patient, counts), level)
     return Calibration(
-        column=units.columns[column],
+        column=units.columns[0],
         predicted=grid,
         observed=smooth(np.ones((1, len(score))))[0],
         low=low,
@@ -105,11 +107,12 @@ def calibration(
 
 def risks(units: Units, column: int) -> Risks:
     """Return how many units of each outcome have which score."""
-    truth, score = units.truth[:, column], units.score[:, column]
+    units = units.only(column)
+    truth, score = units.truth[:, 0], units.score[:, 0]
     span = (0.0, 1.0) if ((score >= 0) & (score <= 1)).all() else (score.min(), score.max())
     edges = np.histogram_bin_edges(score, BINS, span)
     return Risks(
-        column=units.columns[column],
+        column=units.columns[0],
         bin_edges=edges,
         positives=np.histogram(score[truth == 1], edges)[0].astype(np.float64),
         negatives=np.histogram(score[truth == 0], edges)[0].astype(np.float64),

@@ -38,7 +38,7 @@ class Metric:
     title: str
     compute: Compute  # of a thresholded metric it takes calls, 1 or 0, in place of scores
     higher_is_better: bool | None  # None: best at its ideal
-    task: str  # binary; several classes are taken one against the rest
+    task: str  # binary, ordinal or regression; classes and cuts are binary each
     reference: str  # the function it equals, called (target, score) or (target, call)
     no_skill: Callable[[float], float | None]  # prevalence -> value of a score that knows nothing
     needs_probability: bool  # defined for probabilities only, not for any ranking
@@ -47,11 +47,13 @@ class Metric:
     parts: tuple[str, ...] = ()  # of `PARTS`, of whose shares it is the mean
     ideal: float | None = None  # where neither more nor less is better
     options: Mapping[str, object] = field(default_factory=dict)  # of the reference
+    called: bool = False  # it counts who reaches a threshold, and is no mean of shares
+    improper: bool = False  # a model that predicts worse can have the better value
 
     @property
     def thresholded(self) -> bool:
         """Whether it counts who reaches a threshold."""
-        return bool(self.parts)
+        return self.called or bool(self.parts)
 
     @property
     def needs_patients(self) -> bool:
@@ -138,6 +140,18 @@ def mean_share(
         for within, counted in (PARTS[part](target == 1, call == 1) for part in parts)
     ]
     return np.asarray(np.mean(shares, axis=0))
+
+
+def f1(target: NDArray[np.generic], score: Floats, weight: Floats | None = None) -> Floats:
+    """Return the harmonic mean of sensitivity and positive predictive value. See `Compute`.
+
+    ``score`` is 1 for who reaches the threshold, else 0. Undefined where nobody is positive and
+    nobody is called so. Improper, as negatives who are called rightly do not count (Van Calster
+    et al., Lancet Digit Health 2025;7:100916).
+    """
+    weight = _weights(score, weight)
+    positive, called = (target == 1).astype(float), (score == 1).astype(float)
+    return _ratio(2 * (weight @ (positive * called)), weight @ positive + weight @ called)
 
 
 TABLE = (
@@ -282,6 +296,21 @@ TABLE = (
         needs_prevalence=True,
         meaning="share of negatives among those called negative, at this prevalence",
         options={"pos_label": 0, "zero_division": np.nan},
+    ),
+    Metric(
+        name="f1",
+        title="F1 score (improper)",
+        compute=f1,
+        called=True,
+        improper=True,
+        higher_is_better=True,
+        task="binary",
+        reference="sklearn.metrics.f1_score",
+        no_skill=lambda _: None,
+        needs_probability=False,
+        needs_prevalence=True,
+        meaning="ignores negatives called rightly; a worse model can have more: choose none by it",
+        options={"zero_division": np.nan},
     ),
 )
 

@@ -19,7 +19,7 @@ class Predictive:
     value: float
     low: float
     high: float
-    interval: str  # how it was made: bootstrap or wilson
+    interval: str  # how it was made: percentile or wilson
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +89,8 @@ def _share(right: Floats, wrong: Floats) -> Floats:
 def _point(
     measured: Measured, column: int, threshold: float, predictive: tuple[Predictive, ...]
 ) -> OperatingPoint:
-    positive = measured.units.truth[:, column] == 1
-    called = measured.units.score[:, column] >= threshold
+    part = measured.units.only(column)
+    positive, called = part.truth[:, 0] == 1, part.score[:, 0] >= threshold
     return OperatingPoint(
         column=measured.units.columns[column],
         threshold=threshold,
@@ -131,5 +131,5 @@ def _predictive(
         value=float(value),
         low=float(low),
         high=float(high),
-        interval="wilson" if by_wilson else "bootstrap",
+        interval="wilson" if by_wilson else "percentile",
     )

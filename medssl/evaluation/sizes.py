@@ -13,5 +13,10 @@ def patients(units: Units, column: int) -> tuple[int, int]:
 
 
 def suffice(units: Units, column: int) -> bool:
-    """Say whether both classes have enough patients for an operating point and calibration."""
+    """Say whether both classes have enough patients for an operating point and calibration.
+
+    Of an amount, whether there are enough patients with one.
+    """
+    if units.task == "regression":
+        return units.only(column).n_patients >= FEWEST_PATIENTS
     return min(patients(units, column)) >= FEWEST_PATIENTS

@@ -5,8 +5,7 @@ Repeats of a cross-validation are averaged before anything is inferred: they mak
 and never add observations.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -14,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from medssl.config.task import Task
-from medssl.evaluation.metrics import Floats
+from medssl.config.task import Kind, Task
+from medssl.evaluation.metrics import Bools, Floats
 from medssl.foundation.errors import DataError
 
 Ints = NDArray[np.int64]
@@ -26,19 +25,23 @@ NO_FOLD = -1
 class Units:
     """Labels and scores of U units in K columns, over R repeats, from P patients.
 
-    A binary target has one column; several classes have one each, against the rest.
+    A binary target has one column, and so has each of several targets and each amount. Several
+    classes have one each, against the rest. Ordered classes have one for each cut between them:
+    the classes from the cut on against those below it.
     """
 
     target: str
-    columns: tuple[str, ...]  # (K,) the target itself, or its classes
+    task: Kind
+    columns: tuple[str, ...]  # (K,) the target itself, or targets, classes or cuts
     kind: Literal["patient", "image"]
     reason: str  # why that unit
-    truth: Ints  # (U, K) 1 = positive
-    score: Floats  # (U, K) averaged over repeats
+    truth: Floats  # (U, K) 1 = positive, or an amount; not-a-number where there is no label
+    score: Floats  # (U, K) averaged over repeats; not-a-number likewise
     by_repeat: Floats  # (U, R, K) not-a-number where a repeat lacks the unit
     fold: Ints  # (U, R) fold the unit was tested in, NO_FOLD where unknown
     patient: Ints  # (U,) row of the patient, from 0 in sorted order of keys
-    stratum: Ints  # (P,) patients of one class, or of several, are drawn among themselves
+    stratum: Ints  # (P,) patients of one class, or of mixed ones, are drawn among themselves;
+    # of amounts and of several targets all patients are one stratum
     n_images: int
     grouped: bool  # whether patients are known
     sites: tuple[str, ...]
@@ -46,12 +49,29 @@ class Units:
     @property
     def n_patients(self) -> int:
         """How many patients there are."""
-        return len(self.stratum)
+        return len(np.unique(self.patient))
 
     @property
     def n_repeats(self) -> int:
         """How many predictions of one unit were averaged."""
         return int(self.by_repeat.shape[1])
+
+    def known(self, column: int) -> Bools:
+        """Return which units have a label in a column, shape (U,)."""
+        return np.asarray(np.isfinite(self.truth[:, column]))
+
+    def only(self, column: int) -> "Units":
+        """Return one column with the units that have a label in it; patients keep their rows."""
+        known = self.known(column)
+        return replace(
+            self,
+            columns=(self.columns[column],),
+            truth=self.truth[known][:, [column]],
+            score=self.score[known][:, [column]],
+            by_repeat=self.by_repeat[known][:, :, [column]],
+            fold=self.fold[known],
+            patient=self.patient[known],
+        )
 
     def patients_with(self, column: int) -> int:
         """Return how many patients have a positive unit in a column."""
@@ -66,32 +86,24 @@ class Units:
 class _Images:
     """The table as arrays over I images."""
 
-    truth: Ints  # (I, K)
+    truth: Floats  # (I, K)
     scores: Floats  # (I, R, K)
     fold: Ints  # (I, R)
     patient: Ints  # (I,)
 
 
 def require_judged(task: Task, where: str) -> None:
-    """Refuse predictions of a kind that is not judged yet, rather than judge them as another.
+    """Refuse predictions of a kind that is not compared yet, rather than judge them as another.
 
     Raises:
         DataError: They are amounts, or of several targets.
     """
-    if task.kind == "regression":
+    if task.kind in ("regression", "multi_label"):
+        asks = "is an amount" if task.kind == "regression" else "are several targets at once"
         raise DataError(
-            f"{task.name} is an amount, and only classes are judged yet",
+            f"{task.name} {asks}, and only the classes of one target are compared yet",
             where=where,
-            fix="look at the correlations that `medssl finetune` printed, or read label and "
-            "score from predictions.parquet",
-        )
-    if task.kind == "multi_label":
-        raise DataError(
-            f"predicts {len(task.targets)} targets at once ({task.name}), and only one at a time "
-            "is judged yet",
-            where=where,
-            fix="give a table of the rows of one target with --predictions (columns patient_id, "
-            "image_id, label, score, repeat, fold)",
+            fix="judge each run by itself with `medssl evaluate`",
         )
 
 
@@ -102,6 +114,7 @@ def build(
     aggregate: Literal["mean", "max"],
     where: str,
     grouped: bool = True,
+    task: Task | None = None,
 ) -> Units:
     """Return the units of the test rows of a table of predictions.
 
@@ -111,34 +124,29 @@ def build(
         aggregate: How the image scores of a patient become one, within each repeat.
         where: What the table is called in messages.
         grouped: False where patients are unknown and every image counts as one.
+        task: What the run asked for; None: one target with its classes, not ordered.
 
     Raises:
         DataError: There are no test rows, they are of another target, they contradict each other,
-            a patient is tested in two folds of one repeat, or there is one class only.
+            a patient is tested in two folds of one repeat, or all labels are the same.
     """
     rows = table.filter(pc.equal(table["part"], "test"))
     if not rows.num_rows:
         raise DataError("holds no test predictions", where=where, fix="give a finished run")
-    names = tuple(sorted(rows["target"].unique().to_pylist()))
-    columns = _columns(names, target, where)
-    images = _images(rows, names, where)
-    if len(columns) == 1 and len(np.unique(images.truth)) < 2:
-        raise DataError(
-            f"there is one class only: every label is {images.truth[0, 0]}",
-            where=where,
-            fix="give predictions for patients of both classes",
-        )
-    held = np.unique(images.truth, axis=0, return_inverse=True)[1].ravel()  # (I,) class by number
-    stratum = _strata(held, images.patient)
-    n_mixed = int((stratum == _MIXED).sum())
+    asked = _asked(task, tuple(sorted(rows["target"].unique().to_pylist())), target, where)
+    images = _images(rows, asked, where)
+    _require_variety(images, asked, where)
+    differs = _patients_that_differ(images)
+    n_mixed = int(differs.sum())
     kind: Literal["patient", "image"] = "image" if n_mixed or not grouped else "patient"
     fold = _fold_by_patient(images, where)
     chosen = _by_patient(images, fold, aggregate) if kind == "patient" else images
     return Units(
         target=target,
-        columns=columns,
+        task=asked.kind,
+        columns=asked.shown,
         kind=kind,
-        reason=_reason(n_mixed, len(stratum), len(images.patient))
+        reason=_reason(n_mixed, len(differs), len(images.patient))
         if grouped
         else "patients are unknown, every image counts as one of its own",
         truth=chosen.truth,
@@ -146,7 +154,7 @@ def build(
         by_repeat=chosen.scores,
         fold=chosen.fold,
         patient=chosen.patient,
-        stratum=stratum,
+        stratum=_strata(images, differs, asked.kind),
         n_images=len(images.patient),
         grouped=grouped,
         sites=tuple(sorted(site for site in rows["site"].unique().to_pylist() if site)),
@@ -156,32 +164,57 @@ def build(
 _MIXED = -1  # stratum of patients whose images disagree
 
 
-def _columns(names: Sequence[str], target: str, where: str) -> tuple[str, ...]:
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What the columns of a table are."""
+
+    kind: Kind
+    names: tuple[str, ...]  # in the table
+    shown: tuple[str, ...]  # in the report; of ordered classes one for each cut
+
+    @property
+    def one_of(self) -> bool:
+        """Whether an image has exactly one of the columns."""
+        return self.kind in ("multi_class", "ordinal") and len(self.names) > 1
+
+
+def _asked(task: Task | None, names: tuple[str, ...], target: str, where: str) -> _Asked:
     """Return what the report calls the columns: the target, or its classes whatever their name."""
     prefix = f"{target}="
-    if len(names) > 1 and all(name.startswith(prefix) for name in names):
-        return tuple(name.removeprefix(prefix) for name in names)
-    if list(names) != [target]:
-        raise DataError(
-            f"holds the targets {', '.join(names)} where {target!r} was to be found",
-            where=where,
-            fix="evaluate one target at a time, as `medssl finetune` predicted it",
-        )
-    return (target,)
+    if task is not None and task.kind in ("ordinal", "multi_label", "regression"):
+        wanted = tuple(name for name in task.columns if name in names)
+        shown = wanted
+        if task.kind == "ordinal":
+            shown = tuple(f"\N{GREATER-THAN OR EQUAL TO} {name}" for name in task.classes[1:])
+        complete = task.kind != "ordinal" or wanted == task.columns
+        if complete and set(wanted) == set(names):
+            return _Asked(kind=task.kind, names=wanted, shown=shown)
+    elif len(names) > 1 and all(name.startswith(prefix) for name in names):
+        shown = tuple(name.removeprefix(prefix) for name in names)
+        return _Asked(kind="multi_class", names=names, shown=shown)
+    elif list(names) == [target]:
+        return _Asked(kind="binary", names=names, shown=names)
+    raise DataError(
+        f"holds the targets {', '.join(names)} where {target!r} was to be found",
+        where=where,
+        fix="evaluate one target at a time, as `medssl finetune` predicted it",
+    )
 
 
-def _images(rows: pa.Table, names: tuple[str, ...], where: str) -> _Images:
+def _images(rows: pa.Table, asked: _Asked, where: str) -> _Images:
+    names = asked.names
     image, n_images = _codes(rows["image_id"])
     patient, _ = _codes(rows["patient_key"])
     repeat, n_repeats = _codes(rows["repeat"])
-    column = np.searchsorted(np.array(names), rows["target"].to_numpy())
-    written = rows["label"].to_numpy()
-    label = written.astype(np.int64)
+    place = {name: k for k, name in enumerate(names)}
+    column = np.array([place[name] for name in rows["target"].to_pylist()])
+    label = rows["label"].to_numpy()
     fold = pc.fill_null(rows["fold"], NO_FOLD).to_numpy().astype(np.int64)
 
     scores = np.full((n_images, n_repeats, len(names)), np.nan)
     scores[image, repeat, column] = rows["score"].to_numpy()
-    truth = _filled((n_images, len(names)), (image, column), label)
+    truth = np.full((n_images, len(names)), np.nan)
+    truth[image, column] = label
     found = _Images(
         truth=truth,
         scores=scores,
@@ -189,19 +222,43 @@ def _images(rows: pa.Table, names: tuple[str, ...], where: str) -> _Images:
         patient=_filled((n_images,), (image,), patient),
     )
     partial = np.isfinite(scores).any(axis=2) & np.isnan(scores).any(axis=2)
+    amounts = asked.kind == "regression"
     for wrong, problem in (
-        (not np.isin(written, (0, 1)).all(), "a label is neither 0 nor 1"),
+        (not amounts and not np.isin(label, (0, 1)).all(), "a label is neither 0 nor 1"),
+        (not np.isfinite(label).all(), "a label is not a number"),
         (not np.isfinite(rows["score"].to_numpy()).all(), "a score is not a number"),
         (int(np.isfinite(scores).sum()) != rows.num_rows, "an image has two rows in one repeat"),
         ((truth[image, column] != label).any(), "an image has two labels"),
         ((found.patient[image] != patient).any(), "an image belongs to two patients"),
         ((found.fold[image, repeat] != fold).any(), "an image is in two folds of one repeat"),
-        (partial.any(), "an image lacks the score of a class"),
-        (len(names) > 1 and (truth.sum(axis=1) != 1).any(), "an image has not exactly one class"),
+        (asked.one_of and partial.any(), "an image lacks the score of a class"),
+        (asked.one_of and (truth.sum(axis=1) != 1).any(), "an image has not exactly one class"),
     ):
         if wrong:
             raise DataError(problem, where=where, fix="write one row per image, class and repeat")
-    return found
+    return _cut(found) if asked.kind == "ordinal" else found
+
+
+def _cut(images: _Images) -> _Images:
+    """Return ordered classes as cuts: of each class but the lowest, that one or a higher."""
+    truth, scores = (
+        np.flip(np.cumsum(np.flip(values, -1), axis=-1), -1)[..., 1:]
+        for values in (images.truth, images.scores)
+    )
+    return replace(images, truth=truth, scores=np.clip(scores, 0, 1))  # sums reach 1 + 1e-16
+
+
+def _require_variety(images: _Images, asked: _Asked, where: str) -> None:
+    """Refuse labels of which no column has two."""
+    if any(len(np.unique(column[np.isfinite(column)])) > 1 for column in images.truth.T):
+        return
+    amounts = asked.kind == "regression"
+    raise DataError(
+        f"there is one {'amount' if amounts else 'class'} only: every label is "
+        f"{np.nanmax(images.truth[:, 0]):g}",
+        where=where,
+        fix=f"give predictions for patients of {'other amounts' if amounts else 'both classes'}",
+    )
 
 
 def _codes(values: pa.ChunkedArray) -> tuple[Ints, int]:
@@ -216,13 +273,27 @@ def _filled(shape: tuple[int, ...], place: tuple[Ints, ...], values: Ints) -> In
     return empty
 
 
-def _strata(held: Ints, patient: Ints) -> Ints:
+def _ends(images: _Images) -> tuple[Floats, Floats]:
+    """Return the lowest and the highest label of each patient, each (P, K)."""
+    shape = (int(images.patient.max()) + 1, images.truth.shape[1])
+    lowest, highest = np.full(shape, np.nan), np.full(shape, np.nan)
+    np.fmin.at(lowest, images.patient, images.truth)
+    np.fmax.at(highest, images.patient, images.truth)
+    return lowest, highest
+
+
+def _patients_that_differ(images: _Images) -> Bools:
+    """Say of each patient whether images differ in a label, shape (P,)."""
+    lowest, highest = _ends(images)
+    return np.asarray((lowest < highest).any(axis=1))
+
+
+def _strata(images: _Images, differs: Bools, kind: Kind) -> Ints:
     """Return the class of each patient, or _MIXED, shape (P,)."""
-    n_patients = int(patient.max()) + 1
-    lowest, highest = np.full(n_patients, len(held)), np.full(n_patients, -1)
-    np.minimum.at(lowest, patient, held)
-    np.maximum.at(highest, patient, held)
-    return np.where(lowest == highest, lowest, _MIXED)
+    if kind in ("regression", "multi_label"):
+        return np.zeros(len(differs), dtype=np.int64)
+    held = np.unique(_ends(images)[0], axis=0, return_inverse=True)[1].ravel()
+    return np.where(differs, _MIXED, held).astype(np.int64)
 
 
 def _fold_by_patient(images: _Images, where: str) -> Ints:
@@ -243,8 +314,7 @@ def _fold_by_patient(images: _Images, where: str) -> Ints:
 
 def _by_patient(images: _Images, fold: Ints, aggregate: Literal["mean", "max"]) -> _Images:
     n_patients = len(fold)
-    truth = np.zeros((n_patients, images.truth.shape[1]), dtype=np.int64)
-    truth[images.patient] = images.truth
+    truth = _ends(images)[1]
     return _Images(
         truth=truth,
         scores=_aggregated(images, n_patients, aggregate),
@@ -267,7 +337,10 @@ def _aggregated(images: _Images, n_patients: int, aggregate: Literal["mean", "ma
 
 def _over_repeats(scores: Floats) -> Floats:
     """Average (U, R, K) over the repeats that have the unit, to (U, K)."""
-    return np.asarray(np.nansum(scores, axis=1) / np.isfinite(scores).sum(axis=1))
+    there = np.isfinite(scores).sum(axis=1)
+    total = np.nansum(scores, axis=1)
+    mean = np.divide(total, there, out=np.full(total.shape, np.nan), where=there > 0)
+    return np.asarray(mean)
 
 
 def _reason(n_mixed: int, n_patients: int, n_images: int) -> str:

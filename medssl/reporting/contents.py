@@ -1,6 +1,6 @@
 """What a report says, as one plain record: `report.json` is this, the page draws it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from medssl.artifacts.site_models import FinetuneInfo
 from medssl.artifacts.splits import Splits
 from medssl.config.evaluate import EvaluateSettings
 from medssl.config.judging import Judging
+from medssl.evaluation import intervals as bootstrap
+from medssl.evaluation.agreement import Agreement
 from medssl.evaluation.assessment import (
     DEFAULT_THRESHOLD,
     Drift,
@@ -19,9 +21,14 @@ from medssl.evaluation.assessment import (
     FoldResult,
     are_probabilities,
 )
+from medssl.evaluation.calibration_error import CalibrationError
+from medssl.evaluation.controls.verdicts import Verdict
 from medssl.evaluation.curves import Calibration, Risks, Roc
+from medssl.evaluation.decision import Decision
+from medssl.evaluation.delong import CrossCheck
 from medssl.evaluation.operating_points import OperatingPoint
 from medssl.evaluation.units import Units
+from medssl.reporting import verdicts
 
 PATHS = (  # settings that name files; a report names none
     "archive",
@@ -32,6 +39,7 @@ PATHS = (  # settings that name files; a report names none
     "split.key_file",
 )
 DIGITS = 6  # of a point of a curve
+PAIR_DIGITS = 3  # of a patient's amount, significant ones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +56,11 @@ class Findings:
     risks: tuple[Risks, ...]
     cautions: tuple[str, ...]
     notes: tuple[str, ...]
+    checks: tuple[CrossCheck, ...] = ()
+    calibration_errors: tuple[CalibrationError, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    agreements: tuple[Agreement, ...] = ()
+    controls: tuple[Verdict, ...] = ()
 
 
 def compose(findings: Findings, origin: Origin, settings: EvaluateSettings) -> dict[str, Any]:
@@ -56,16 +69,20 @@ def compose(findings: Findings, origin: Origin, settings: EvaluateSettings) -> d
     return {
         "medssl": __version__,
         "target": units.target,
+        "task": units.task,
         "columns": list(units.columns),
         "positive": origin.splits.positive if origin.splits else None,
         "source": "finetune run" if origin.splits else "table of predictions",
         "cohort": cohort(units, origin.models),
         "unit": unit(units, settings),
         "splits": splits(origin.splits),
-        "intervals": intervals(units, settings),
+        "intervals": intervals(units, settings) | _made(findings.estimates),
+        "controls": verdicts.record(findings.controls),
         "cautions": list(findings.cautions),
         "notes": list(findings.notes),
         "estimates": [asdict(row) for row in findings.estimates],
+        "delong": [asdict(row) | {"apart": row.apart} for row in findings.checks],
+        "calibration_error": [asdict(row) for row in findings.calibration_errors],
         "threshold": _threshold(units, settings),
         "operating_points": [
             asdict(point) | {"predictive": [asdict(row) for row in point.predictive]}
@@ -79,6 +96,8 @@ def compose(findings: Findings, origin: Origin, settings: EvaluateSettings) -> d
             "roc": [_curve(row) for row in findings.rocs],
             "calibration": [_curve(row) for row in findings.calibrations],
             "risks": [_curve(row) for row in findings.risks],
+            "decision": [_curve(row) for row in findings.decisions],
+            "agreement": [_pairs(row) for row in findings.agreements],
         },
         "provenance": _provenance(origin),
     }
@@ -86,14 +105,26 @@ def compose(findings: Findings, origin: Origin, settings: EvaluateSettings) -> d
 
 def intervals(units: Units, settings: Judging) -> dict[str, Any]:
     """Return how the intervals were made."""
+    chosen = bootstrap.choose(settings.intervals, settings.draws, units.n_patients)
+    names = {"bca": "bias-corrected and accelerated (BCa)", "percentile": "percentile"}
+    together = units.task in ("regression", "multi_label")
     return {
-        "method": "percentile bootstrap",
-        "drawn": "within class; over all for what depends on the share of positives",
+        "method": f"{names[chosen.method]} bootstrap",
+        "why": chosen.why,
+        "drawn": "over all"
+        if together
+        else "within class; over all for what depends on the share of positives",
         "resampled": "patients" if units.grouped else "images",
         "resamples": settings.draws,
         "level": settings.level,
         "seed": settings.seed,
     }
+
+
+def _made(estimates: Sequence[Estimate]) -> dict[str, Any]:
+    """Return how many intervals were made by which method."""
+    methods = [row.interval for row in estimates]
+    return {"made": {name: methods.count(name) for name in sorted(set(methods))}}
 
 
 def unit(units: Units, settings: Judging) -> dict[str, Any]:
@@ -122,15 +153,40 @@ def cohort(units: Units, models: FinetuneInfo | None = None) -> dict[str, Any]:
         "images": units.n_images,
         "units": len(units.truth),
         "sites": list(units.sites),
-        "events": [
-            {
-                "column": name,
-                "units": int(units.truth[:, k].sum()),
-                "patients": units.patients_with(k),
-            }
-            for k, name in enumerate(units.columns)
-        ],
+        "events": [] if units.task == "regression" else _events(units),
+        "amounts": _amounts(units) if units.task == "regression" else [],
     }
+
+
+def _events(units: Units) -> list[dict[str, Any]]:
+    """Return how many units of each column are positive, and how many have a label at all."""
+    return [
+        {
+            "column": name,
+            "units": int(part.truth.sum()),
+            "patients": part.patients_with(0),
+            "labelled_units": len(part.truth),
+            "labelled_patients": part.n_patients,
+        }
+        for k, name in enumerate(units.columns)
+        for part in [units.only(k)]
+    ]
+
+
+def _amounts(units: Units) -> list[dict[str, Any]]:
+    """Return how the labels of each amount spread."""
+    return [
+        {
+            "column": name,
+            "labelled_units": len(label),
+            "labelled_patients": units.only(k).n_patients,
+            "mean": float(label.mean()),
+            "sd": float(label.std(ddof=1)) if len(label) > 1 else None,
+            "median": float(np.median(label)),
+        }
+        for k, name in enumerate(units.columns)
+        for label in [units.truth[units.known(k), k]]
+    ]
 
 
 def _aggregates(units: Units) -> bool:
@@ -200,7 +256,15 @@ def flat(
             yield f"{prefix}{key}", value
 
 
-def _curve(curve: Roc | Calibration | Risks) -> dict[str, Any]:
+def _pairs(found: Agreement) -> dict[str, Any]:
+    """Return pairs to as many digits as a figure shows: they are single patients."""
+    rounded = _curve(found)
+    for name in ("predicted", "label"):
+        rounded[name] = [float(f"{value:.{PAIR_DIGITS}g}") for value in getattr(found, name)]
+    return rounded
+
+
+def _curve(curve: Roc | Calibration | Risks | Decision | Agreement) -> dict[str, Any]:
     return {
         key: value.round(DIGITS).tolist() if isinstance(value, np.ndarray) else value
         for key, value in asdict(curve).items()

@@ -10,8 +10,12 @@ from medssl.artifacts.origin import Origin
 from medssl.config.compare import CompareSettings
 from medssl.evaluation.assessment import Estimate
 from medssl.evaluation.comparison import Difference
+from medssl.evaluation.label_efficiency import Arm
+from medssl.evaluation.significance import Tested
+from medssl.evaluation.trainings import Trainings
 from medssl.evaluation.units import Units
-from medssl.reporting import contents
+from medssl.foundation.wording import counted
+from medssl.reporting import ablation, contents
 
 RANDOM = "random"
 SAID_ELSEWHERE = {"paper", "key_id", "overlap_patients"}  # of the weights: no setting of a run
@@ -25,11 +29,15 @@ class Compared:
     origin: Origin
     units: Units
     estimates: tuple[Estimate, ...]
+    trainings: Trainings
+    arm: Arm
+    tried: int = 1  # configurations, of which this is the one that was kept
 
 
 def compose(
     runs: Sequence[Compared],
     differences: Sequence[Difference],
+    tests: Sequence[Tested],
     settings: CompareSettings,
     said: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:
@@ -38,17 +46,19 @@ def compose(
     Args:
         runs: The first is what the others are compared with.
         differences: Of pairs of runs.
+        tests: Of some of these differences.
         settings: Of the comparison.
         said: `cautions` and `notes`.
     """
     first = runs[0]
     plan = first.origin.splits
+    arms, known = [run.arm for run in runs], {run.name: run.estimates for run in runs}
     return {
         "medssl": __version__,
         "target": first.units.target,
         "columns": list(first.units.columns),
         "positive": plan.positive if plan else None,
-        "selection": selection(len(runs)),
+        "selection": selection(len(runs), sum(run.tried for run in runs)),
         "cohort": contents.cohort(first.units, first.origin.models),
         "unit": contents.unit(first.units, settings),
         "splits": contents.splits(plan),
@@ -60,6 +70,8 @@ def compose(
                 "name": run.name,
                 "schedule": schedule(run.origin),
                 "init": init(run.origin),
+                "training_patients": run.arm.patients,
+                "configurations": run.tried,
                 "predictions_sha256": run.origin.predictions_sha256,
             }
             for run in runs
@@ -67,12 +79,22 @@ def compose(
         "settings": differing([run.origin for run in runs]),
         "estimates": [{"run": run.name} | asdict(row) for run in runs for row in run.estimates],
         "differences": [asdict(row) for row in differences],
+        "tests": [asdict(row) for row in tests],
+        "trainings": [
+            {"run": run.name, "aurocs": list(run.trainings.aurocs), "sd": run.trainings.sd}
+            for run in runs
+        ],
+        "label_efficiency": ablation.curves(arms, known),
+        "ablation": ablation.table(arms, known, differences),
     }
 
 
-def selection(count: int) -> str:
+def selection(count: int, tried: int) -> str:
     """Return what a reader must know before picking the best of several runs."""
-    return f"{count} runs compared on the same folds; no correction for choosing among them"
+    return (
+        f"{counted(count, 'run')} compared on the same folds, {counted(tried, 'configuration')} "
+        "tried in all; no estimate is corrected for choosing among them"
+    )
 
 
 def schedule(origin: Origin) -> str:

@@ -5,17 +5,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medssl.artifacts import arms, origin, predictions, run_folder, trials
 from medssl.artifacts import comparison as artifact
-from medssl.artifacts import origin, predictions, run_folder
 from medssl.artifacts.origin import Origin
+from medssl.config import compare as config
 from medssl.config.compare import CompareSettings
-from medssl.evaluation import assessment, cautions, comparison, intervals, units
-from medssl.evaluation.assessment import Estimate
+from medssl.evaluation import (
+    assessment,
+    cautions,
+    comparison,
+    fold_differences,
+    intervals,
+    label_efficiency,
+    significance,
+    trainings,
+    units,
+)
+from medssl.evaluation.assessment import Estimate, Measured
 from medssl.evaluation.comparison import Difference
+from medssl.evaluation.significance import Tested
+from medssl.evaluation.trainings import Trainings
 from medssl.evaluation.units import Units
 from medssl.foundation import files, seeding
 from medssl.foundation.cost import Cost, peak_memory
 from medssl.foundation.reporting import Reporter, Silent, Tee
+from medssl.foundation.wording import counted
 from medssl.reporting import page, side_by_side
 from medssl.reporting.side_by_side import Compared
 
@@ -37,8 +51,10 @@ class ComparePlan:
     n_units: int
     metrics: tuple[str, ...]
     pairs: tuple[str, ...]
+    tests: tuple[str, ...]  # metrics with p-values
     settings: tuple[str, ...]  # that differ between the runs
     resamples: int
+    permutations: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +74,9 @@ class CompareResult:
     n_units: int
     estimates: dict[str, tuple[Estimate, ...]]
     differences: tuple[Difference, ...]
+    tests: tuple[Tested, ...]
+    configurations: int  # tried for all runs together
+    trainings: dict[str, Trainings]  # of each run, from other seeds on the same folds
     cautions: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -67,6 +86,14 @@ class _Run:
     name: str
     origin: Origin
     units: Units
+    tried: int  # configurations
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Judged:
+    runs: tuple[Compared, ...]
+    differences: tuple[Difference, ...]
+    tests: tuple[Tested, ...]
 
 
 def plan(settings: CompareSettings) -> ComparePlan:
@@ -78,16 +105,12 @@ def plan(settings: CompareSettings) -> ComparePlan:
     """
     runs = _read(settings)
     first = runs[0].units
-    usable = [
-        metric.name
-        for k in range(len(first.columns))
-        for metric in assessment.usable_metrics(first, k)
-    ]
-    compared = comparison.pairs([one.name for one in runs], every=settings.all_pairs)
+    usable = (metric.name for metric in assessment.metrics_of(first, None))
+    compared = _pairs(settings, runs)
     differing = side_by_side.differing([one.origin for one in runs])
     return ComparePlan(
         runs=tuple(one.name for one in runs),
-        selection=side_by_side.selection(len(runs)),
+        selection=_selection(runs),
         target=first.target,
         columns=first.columns,
         unit=first.kind,
@@ -96,19 +119,24 @@ def plan(settings: CompareSettings) -> ComparePlan:
         n_units=len(first.truth),
         metrics=tuple(dict.fromkeys(usable)),
         pairs=tuple(f"{later} minus {earlier}" for later, earlier in compared),
+        tests=settings.tests,
         settings=tuple(f"{row['setting']}: {', '.join(row['values'])}" for row in differing),
         resamples=settings.draws,
+        permutations=settings.swaps,
     )
 
 
 def cost(settings: CompareSettings) -> Cost:
     """Return what the run would take at most, from a few resamples; writes nothing."""
     runs = _read(settings)
-    few = settings.model_copy(update={"resamples": min(_TRIAL, settings.draws), "smoke": False})
+    share = min(_TRIAL, settings.draws) / settings.draws
+    update = {"resamples": round(settings.draws * share), "smoke": False}
+    update["permutations"] = max(1, round(settings.swaps * share))
+    few = settings.model_copy(update=update)
     started = time.perf_counter()
     _compare(few, runs, Silent())
     return Cost(
-        seconds=(time.perf_counter() - started) * settings.draws / few.draws,
+        seconds=(time.perf_counter() - started) / share,
         disk_bytes=_RUN_BYTES * len(runs),
         memory_bytes=peak_memory(),
         basis=f"at most, from {few.draws} resamples",
@@ -144,87 +172,143 @@ def run(
         reporter = Tee(reporter, folder.log)
         first = runs[0].units
         reporter.note(
-            f"{side_by_side.selection(len(runs))}; {len(first.truth)} units of "
+            f"{_selection(runs)}; {len(first.truth)} units of "
             f"{first.n_patients} patients, {settings.draws} resamples; "
             f"the unit is the {first.kind}: {first.reason}"
         )
-        compared, differences = _compare(settings, runs, reporter)
-        said = {"cautions": _shared_first(runs, compared), "notes": _notes(runs)}
+        judged = _compare(settings, runs, reporter)
+        said = {"cautions": _shared_first(runs, judged.runs), "notes": _notes(runs)}
         for caution in said["cautions"]:
             reporter.warn(caution)
         folder.environment()
-        content = side_by_side.compose(compared, differences, settings, said)
+        content = side_by_side.compose(
+            judged.runs, judged.differences, judged.tests, settings, said
+        )
         artifact.write_tables(out, content)
         artifact.write(out, content)
         files.write_text(out / "comparison.html", page.render_comparison(artifact.read(out)))
+    return _result(runs, judged, out, said)
+
+
+def _result(
+    runs: Sequence[_Run], judged: _Judged, out: Path, said: dict[str, tuple[str, ...]]
+) -> CompareResult:
+    first = runs[0].units
     return CompareResult(
         folder=out,
         report=out / "comparison.html",
         runs=tuple(one.name for one in runs),
         schedules=tuple(side_by_side.schedule(one.origin) for one in runs),
         inits=tuple(side_by_side.init(one.origin) for one in runs),
-        selection=side_by_side.selection(len(runs)),
+        selection=_selection(runs),
         target=first.target,
         unit=first.kind,
         reason=first.reason,
         n_patients=first.n_patients,
         n_units=len(first.truth),
-        estimates={one.name: one.estimates for one in compared},
-        differences=differences,
+        estimates={one.name: one.estimates for one in judged.runs},
+        differences=judged.differences,
+        tests=judged.tests,
+        configurations=sum(one.tried for one in runs),
+        trainings={one.name: one.trainings for one in judged.runs},
         cautions=said["cautions"],
         notes=said["notes"],
     )
 
 
+def _selection(runs: Sequence[_Run]) -> str:
+    return side_by_side.selection(len(runs), sum(one.tried for one in runs))
+
+
 def _read(settings: CompareSettings) -> list[_Run]:
-    names = settings.called()
-    origins = [origin.of_run(path) for path in settings.runs]
-    tables = [predictions.read(path / origin.PREDICTIONS) for path in settings.runs]
-    plans = [source.splits for source in origins if source.splits is not None]
-    assert len(plans) == len(names)  # every finetune run has folds
-    for plan, path in zip(plans, settings.runs, strict=True):
-        units.require_judged(plan.task, str(path / origin.PREDICTIONS))
-    comparison.require_same(
-        dict(zip(names, plans, strict=True)), dict(zip(names, tables, strict=True))
-    )
+    places = _places(settings)
+    origins = {name: origin.of_run(path) for name, path in places.items()}
+    tables = {name: predictions.read(path / origin.PREDICTIONS) for name, path in places.items()}
+    plans = {name: one.splits for name, one in origins.items() if one.splits is not None}
+    assert len(plans) == len(places)  # every finetune run has folds
+    for name, path in places.items():
+        units.require_judged(plans[name].task, str(path / origin.PREDICTIONS))
+    comparison.require_same(plans, tables)
     return [
         _Run(
             name=name,
-            origin=source,
+            origin=origins[name],
             units=units.build(
-                table,
-                target=plan.target,
+                tables[name],
+                target=plans[name].target,
                 aggregate=settings.aggregate,
                 where=str(path / origin.PREDICTIONS),
-                grouped=plan.group != "none",
+                grouped=plans[name].group != "none",
+                task=plans[name].task,
             ),
+            tried=_tried(path),
         )
-        for name, source, table, plan, path in zip(
-            names, origins, tables, plans, settings.runs, strict=True
-        )
+        for name, path in places.items()
     ]
 
 
-def _compare(
-    settings: CompareSettings, runs: Sequence[_Run], reporter: Reporter
-) -> tuple[list[Compared], tuple[Difference, ...]]:
+def _places(settings: CompareSettings) -> dict[str, Path]:
+    """Return the folder of each run by its name, those beside the runs given too."""
+    named = dict(zip(settings.called(), settings.runs, strict=True))
+    if not settings.beside:
+        return named
+    found = {}
+    for name, path in named.items():
+        run_folder.require_finished(path, "finetune")
+        beside = {one.name: path / one.folder for one in arms.read(path)} or {"": path}
+        for arm, place in beside.items():
+            found[arm if len(named) == 1 else f"{name}/{arm}".rstrip("/")] = place
+    if len(found) < 2:
+        raise config.too_few(len(found))
+    if not settings.names:
+        return found
+    settings.require_names(len(found))
+    return dict(zip(settings.names, found.values(), strict=True))
+
+
+def _tried(run: Path) -> int:
+    """Return how many configurations a run is the best of; one that was not tuned is one."""
+    path = run / "trials.parquet"
+    return trials.configurations(trials.read(path)) if path.is_file() else 1
+
+
+def _pairs(settings: CompareSettings, runs: Sequence[_Run]) -> tuple[tuple[str, str], ...]:
+    found: tuple[tuple[str, str], ...] = ()
+    if settings.beside and not settings.all_pairs:
+        found = label_efficiency.pairs([label_efficiency.arm(one.name, one.origin) for one in runs])
+    return found or comparison.pairs([one.name for one in runs], every=settings.all_pairs)
+
+
+def _compare(settings: CompareSettings, runs: Sequence[_Run], reporter: Reporter) -> _Judged:
     rng = seeding.rng(settings.seed, "evaluate", "bootstrap")  # so that `evaluate` finds the same
     draws = intervals.draw_both(runs[0].units.stratum, settings.draws, rng)
+    chosen = intervals.choose(settings.intervals, settings.draws, runs[0].units.n_patients)
     measured = {
-        one.name: assessment.measure(one.units, draws)
+        one.name: assessment.measure(one.units, draws, leave_out=chosen.method == "bca")
         for one in reporter.track(runs, task="runs", unit="runs")
     }
-    compared = [
-        Compared(
-            name=one.name,
-            origin=one.origin,
-            units=one.units,
-            estimates=assessment.estimates(measured[one.name], settings.level),
-        )
-        for one in runs
-    ]
-    chosen = comparison.pairs(list(measured), every=settings.all_pairs)
-    return compared, comparison.differences(measured, chosen, settings.level)
+    differences = comparison.differences(measured, _pairs(settings, runs), settings.level)
+    plan = significance.Plan(
+        metrics=settings.tests, swaps=settings.swaps, level=settings.level, seed=settings.seed
+    )
+    plans = {one.name: one.origin.splits for one in runs if one.origin.splits is not None}
+    return _Judged(
+        runs=tuple(_compared(one, measured[one.name], settings.level) for one in runs),
+        differences=differences,
+        tests=significance.of(differences, measured, plans, plan),
+    )
+
+
+def _compared(one: _Run, measured: Measured, level: float) -> Compared:
+    return Compared(
+        name=one.name,
+        origin=one.origin,
+        units=one.units,
+        estimates=assessment.estimates(measured, level),
+        trainings=trainings.find(one.units, tuple(range(len(one.units.columns)))),
+        arm=label_efficiency.arm(one.name, one.origin),
+        tried=one.tried,
+    )
 
 
 def _shared_first(runs: Sequence[_Run], compared: Sequence[Compared]) -> tuple[str, ...]:
@@ -238,9 +322,20 @@ def _shared_first(runs: Sequence[_Run], compared: Sequence[Compared]) -> tuple[s
 
 
 def _notes(runs: Sequence[_Run]) -> tuple[str, ...]:
-    return _merged(
-        {one.name: cautions.notes(one.units, cautions.circumstances(one.origin)) for one in runs}
-    )
+    said = {}
+    for one in runs:
+        own = list(cautions.notes(one.units, cautions.circumstances(one.origin)))
+        count = len(trainings.find(one.units, (0,)).aurocs)
+        if count < trainings.ENOUGH:
+            own.append(
+                f"The models of a fold were trained from {counted(count, 'seed')}: how much the "
+                f"result varies from training to training is {'not' if count < 2 else 'hardly'} "
+                "known; `medssl finetune --seeds 3` tells"
+            )
+        if one.origin.splits and fold_differences.ratio(one.origin.splits) is None:
+            own.append("Folds were not drawn at random, so that no corrected t of folds is given")
+        said[one.name] = tuple(own)
+    return _merged(said)
 
 
 def _merged(said: dict[str, tuple[str, ...]]) -> tuple[str, ...]:

@@ -1,24 +1,36 @@
 """`medssl evaluate`: from predictions to a report whose numbers hold."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from medssl.artifacts import foreign_predictions, origin, predictions, report, run_folder
 from medssl.artifacts.origin import Origin
+from medssl.config import controls as known_controls
 from medssl.config.evaluate import EvaluateSettings
 from medssl.evaluation import (
+    agreement,
     assessment,
+    calibration_error,
     cautions,
     curves,
+    decision,
+    delong,
     intervals,
     operating_points,
     sizes,
     units,
 )
-from medssl.evaluation.assessment import Estimate
+from medssl.evaluation.assessment import Estimate, Measured
+from medssl.evaluation.calibration_error import CalibrationError
+from medssl.evaluation.controls.verdicts import Verdict
+from medssl.evaluation.decision import Decision
+from medssl.evaluation.delong import CrossCheck
+from medssl.evaluation.intervals import Draws
 from medssl.evaluation.operating_points import OperatingPoint
 from medssl.evaluation.units import Units
 from medssl.foundation import files, seeding
@@ -27,6 +39,7 @@ from medssl.foundation.errors import UsageError
 from medssl.foundation.reporting import Reporter, Silent, Tee
 from medssl.reporting import contents, page
 from medssl.reporting.contents import Findings
+from medssl.training import controls
 
 _TRIAL = 100  # resamples drawn to say how long all of them take
 _COLUMN_BYTES = 200_000  # of a report and its tables, per column
@@ -37,17 +50,19 @@ class EvaluatePlan:
     """What an evaluation would judge; nothing was computed or written."""
 
     target: str
+    task: str
     columns: tuple[str, ...]
     unit: str
     reason: str
     n_patients: int  # images, where patients are unknown
     n_images: int
     n_units: int
-    n_events: tuple[int, ...]  # positive units per column
+    n_events: tuple[int, ...]  # positive units per column; none of amounts
     n_repeats: int
     metrics: tuple[str, ...]
     threshold: float | None  # None: nothing is called positive
     resamples: int
+    intervals: str  # bca or percentile, and why
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +72,7 @@ class EvaluateResult:
     folder: Path
     report: Path
     target: str
+    task: str
     positive: str | None  # class; None for several, or where a table does not say
     unit: str
     reason: str
@@ -65,8 +81,11 @@ class EvaluateResult:
     threshold: float | None
     estimates: tuple[Estimate, ...]
     operating_points: tuple[OperatingPoint, ...]
+    delong: tuple[CrossCheck, ...]
+    calibration_errors: tuple[CalibrationError, ...]
     cautions: tuple[str, ...]
     notes: tuple[str, ...]
+    controls: tuple[Verdict, ...] = ()
 
 
 def plan(settings: EvaluateSettings) -> EvaluatePlan:
@@ -75,28 +94,29 @@ def plan(settings: EvaluateSettings) -> EvaluatePlan:
     Raises:
         ArtifactError: The run is missing, unfinished, damaged or of another stage.
         DataError: The predictions are refused.
-        UsageError: The threshold lies outside the probabilities.
+        UsageError: The threshold lies outside the probabilities, or there are none.
     """
     _, judged = _read(settings)
     threshold = _threshold(settings, judged)
-    usable = (
-        metric.name
-        for k in range(len(judged.columns))
-        for metric in assessment.usable_metrics(judged, k, threshold)
-    )
+    usable = (metric.name for metric in assessment.metrics_of(judged, threshold))
+    chosen = intervals.choose(settings.intervals, settings.draws, judged.n_patients)
     return EvaluatePlan(
         target=judged.target,
+        task=judged.task,
         columns=judged.columns,
         unit=judged.kind,
         reason=judged.reason,
         n_patients=judged.n_patients,
         n_images=judged.n_images,
         n_units=len(judged.truth),
-        n_events=tuple(int(n) for n in judged.truth.sum(axis=0)),
+        n_events=tuple(int(n) for n in np.nansum(judged.truth, axis=0))
+        if judged.task != "regression"
+        else (),
         n_repeats=judged.n_repeats,
         metrics=tuple(dict.fromkeys(usable)),
         threshold=threshold,
         resamples=settings.draws,
+        intervals=f"{chosen.method}: {chosen.why}",
     )
 
 
@@ -148,6 +168,7 @@ def run(
             f"{settings.draws} resamples; the unit is the {judged.kind}: {judged.reason}"
         )
         findings = _assess(settings, source, judged, threshold, reporter)
+        findings = replace(findings, controls=_controls(settings, source, judged, reporter))
         for caution in findings.cautions:
             reporter.warn(caution)
         folder.environment()
@@ -159,6 +180,7 @@ def run(
         folder=out,
         report=out / "report.html",
         target=judged.target,
+        task=judged.task,
         positive=source.splits.positive if source.splits else None,
         unit=judged.kind,
         reason=judged.reason,
@@ -167,15 +189,30 @@ def run(
         threshold=threshold,
         estimates=findings.estimates,
         operating_points=findings.operating_points,
+        delong=findings.checks,
+        calibration_errors=findings.calibration_errors,
         cautions=findings.cautions,
         notes=findings.notes,
+        controls=findings.controls,
     )
+
+
+def _controls(
+    settings: EvaluateSettings, source: Origin, judged: Units, reporter: Reporter
+) -> tuple[Verdict, ...]:
+    """Return what the controls found that were asked for."""
+    table, _, _ = _open(settings)
+    given = controls.Judged(
+        run=settings.run, source=source, table=table, units=judged, settings=settings
+    )
+    verdicts = controls.run(known_controls.chosen(settings.controls), given, reporter)
+    for verdict in verdicts:
+        reporter.note(f"control {verdict.name}: {verdict.light}: {verdict.said}")
+    return verdicts
 
 
 def _read(settings: EvaluateSettings) -> tuple[Origin, Units]:
     table, source, path = _open(settings)
-    if source.splits is not None:
-        units.require_judged(source.splits.task, str(path))
     grouped = source.splits is None or source.splits.group != "none"
     return source, units.build(
         table,
@@ -183,6 +220,7 @@ def _read(settings: EvaluateSettings) -> tuple[Origin, Units]:
         aggregate=settings.aggregate,
         where=str(path),
         grouped=grouped,
+        task=source.splits.task if source.splits else None,
     )
 
 
@@ -199,10 +237,20 @@ def _open(settings: EvaluateSettings) -> tuple[pa.Table, Origin, Path]:
 def _threshold(settings: EvaluateSettings, judged: Units) -> float | None:
     """Return the score from which a unit is called positive, or None."""
     probable = assessment.are_probabilities(judged)
+    if settings.decision is not None and not probable:
+        raise UsageError(
+            "net benefit needs probabilities, and these scores are none",
+            where="decision",
+            fix="leave out --decision",
+        )
     if settings.threshold == "none":
         return None
     if settings.threshold == "auto":
         return assessment.DEFAULT_THRESHOLD if probable else None
+    if judged.task == "regression":
+        raise UsageError(
+            "an amount is not called positive", where="threshold", fix="leave out --threshold"
+        )
     if probable and not 0 <= settings.threshold <= 1:
         raise UsageError(
             f"no probability reaches from one side of {settings.threshold} to the other",
@@ -221,20 +269,14 @@ def _assess(
 ) -> Findings:
     rng = seeding.rng(settings.seed, "evaluate", "bootstrap")
     draws = intervals.draw_both(judged.stratum, settings.draws, rng)
-    measured = assessment.measure(judged, draws, threshold)
+    chosen = intervals.choose(settings.intervals, settings.draws, judged.n_patients)
+    measured = assessment.measure(judged, draws, threshold, leave_out=chosen.method == "bca")
     estimates = assessment.estimates(measured, settings.level)
     folds = assessment.folds(judged)
     drifts = assessment.drifts(judged, folds)
+    checks = delong.check(measured, settings.level)
     known = cautions.circumstances(source)
-    columns = range(len(judged.columns))
-    tracked = reporter.track(columns, task="curves", unit="columns")
-    probable = assessment.are_probabilities(judged)
-    smooth = [
-        curves.calibration(judged, k, draws.over_all, settings.level)
-        for k in columns
-        if probable and sizes.suffice(judged, k)
-    ]
-    return Findings(
+    found = Findings(
         units=judged,
         estimates=estimates,
         operating_points=operating_points.find(
@@ -242,9 +284,59 @@ def _assess(
         ),
         folds=folds,
         drifts=drifts,
-        rocs=tuple(curves.roc(judged, k, draws.within_class, settings.level) for k in tracked),
-        calibrations=tuple(curve for curve in smooth if curve is not None),
-        risks=tuple(curves.risks(judged, k) for k in columns),
-        cautions=cautions.find(judged, estimates, drifts, known),
+        rocs=(),
+        calibrations=(),
+        risks=(),
+        cautions=cautions.find(judged, estimates, drifts, known, checks),
         notes=cautions.notes(judged, known, threshold=threshold),
+        checks=checks,
     )
+    if judged.task == "regression":
+        columns = reporter.track(range(len(judged.columns)), task="agreement", unit="columns")
+        pairs = (agreement.find(judged, k, draws.over_all, settings.level) for k in columns)
+        return replace(found, agreements=tuple(pairs))
+    return _with_curves(found, settings, measured, draws, reporter)
+
+
+def _with_curves(
+    found: Findings,
+    settings: EvaluateSettings,
+    measured: Measured,
+    draws: Draws,
+    reporter: Reporter,
+) -> Findings:
+    """Return the findings with what is drawn of them; calibration where it can be judged."""
+    judged, level = found.units, settings.level
+    both = [k for k in range(len(judged.columns)) if len(np.unique(judged.only(k).truth)) == 2]
+    tracked = reporter.track(both, task="curves", unit="columns")
+    rocs = tuple(curves.roc(judged, k, draws.within_class, level) for k in tracked)
+    calibrated = [k for k in both if sizes.suffice(judged, k)]
+    if not assessment.are_probabilities(judged):
+        calibrated = []
+    smooth = (curves.calibration(judged, k, draws.over_all, level) for k in calibrated)
+    rng = seeding.rng(settings.seed, "evaluate", "calibration error")
+    errors = (calibration_error.find(judged, k, rng) for k in calibrated)
+    return replace(
+        found,
+        rocs=rocs,
+        calibrations=tuple(curve for curve in smooth if curve is not None),
+        risks=tuple(curves.risks(judged, k) for k in range(len(judged.columns))),
+        calibration_errors=tuple(error for error in errors if error is not None),
+        decisions=tuple(_decisions(settings, measured, draws, calibrated)),
+    )
+
+
+def _decisions(
+    settings: EvaluateSettings, measured: Measured, draws: Draws, columns: list[int]
+) -> Iterator[Decision]:
+    """Yield net benefit over the declared range, else at the threshold alone."""
+    declared = settings.decision is not None
+    thresholds = np.array([])
+    if settings.decision is not None:
+        thresholds = np.linspace(*settings.decision, decision.POINTS)
+    elif measured.threshold is not None and 0 < measured.threshold < 1:
+        thresholds = np.array([measured.threshold])
+    for k in columns if thresholds.size else []:
+        yield decision.curve(
+            measured.units, k, draws.over_all, settings.level, thresholds, declared=declared
+        )

@@ -351,6 +351,7 @@ def _export(settings: PretrainSettings, ready: Prepared, out: Path) -> None:
         patients_complete=earlier is not None,
         init=source.facts() if source else {},
         smoke=settings.smoke,
+        selection=selection.facts(settings.selection),
     )
     weights.write(export, record, to_arrays(encoder))
 

@@ -38,7 +38,8 @@ class Source:
         """Return what a run records about where its encoder came from."""
         if self.info is None:
             return {**self._shape(), "weights_sha256": self.sha256}
-        kept = ("method", "paper", "epochs", "seed", "n_images", "archive_hash", "key_id", "smoke")
+        kept = ("method", "paper", "epochs", "seed", "n_images", "archive_hash", "key_id", "smoke",
+                "selection")  # fmt: skip
         return {**{name: getattr(self.info, name) for name in kept}, "weights_sha256": self.sha256}
 
     def notes(self) -> tuple[str, ...]:

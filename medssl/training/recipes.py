@@ -16,19 +16,17 @@ from medssl.config.task import Task
 from medssl.config.training import Intensity
 from medssl.data import cohort as cohorts
 from medssl.data import people as identities
-from medssl.data import volumes
 from medssl.data.cohort import Cohort
 from medssl.data.inputs import Input
 from medssl.data.opening import open_store
 from medssl.data.people import People
 from medssl.foundation import plugins
-from medssl.foundation.errors import DataError, UsageError
+from medssl.foundation.errors import UsageError
 from medssl.models import pooling
 from medssl.models.site_model import HEAD, SiteModel
-from medssl.training import encoders, imbalance, phases, runtime
+from medssl.training import encoders, imbalance, labelled, phases, runtime
 from medssl.training.phases import Phase
 
-SMOKE_PATIENTS = 16
 _SMOKE_STEPS = 2
 _LIKELIHOOD = {
     "binary": "cross_entropy",
@@ -104,7 +102,7 @@ def prepare(settings: FinetuneSettings, *, device: str = "auto") -> Recipe:
     known = _as_pretrained(source)
     dims, _ = resolve_dims(settings, known)
     people = identities.read(settings.archive, settings.aliases)
-    cohort = _cohort(settings, people, dims)
+    cohort = labelled.read(settings, people, dims)
     if settings.smoke:
         settings = _shortened(settings, len(cohort))
     settings, reasons = resolve(settings, _facts(settings, cohort, dims, known, device))
@@ -162,40 +160,6 @@ def refitted(settings: FinetuneSettings) -> FinetuneSettings:
     if info is None or info.encoder == settings.encoder:
         return settings
     return settings.model_copy(update={"encoder": info.encoder, "encoder_options": info.options})
-
-
-def _least_slices(settings: FinetuneSettings, dims: int) -> int:
-    """Return how many images a series needs to be a row of the cohort; 0: an image is a row."""
-    if dims == 3:
-        return volumes.LEAST_SLICES
-    return 1 if settings.pooling != "none" else 0
-
-
-def _cohort(settings: FinetuneSettings, people: People, dims: int) -> Cohort:
-    """Return what is labelled, all with a patient, or each its own if so declared."""
-    cohort = cohorts.read(
-        settings.archive,
-        None if settings.target == "auto" else settings.target,
-        kind=None if settings.task == "auto" else settings.task,
-        order=settings.order,
-        positive=settings.positive,
-        least_slices=_least_slices(settings, dims),
-    )
-    flags = cohort.table["flags"].to_pylist()
-    unknown = sum(archive.NO_PATIENT in (found or ()) for found in flags)
-    if unknown and settings.group == "patient":
-        raise DataError(
-            f"{unknown} of {len(flags)} labelled images name no patient, so folds could share one",
-            where=str(settings.archive),
-            fix="ingest with --patient col:NAME (or parent), or accept it with --group none",
-        )
-    if settings.group == "none":
-        cohort = cohorts.ungrouped(cohort)
-    if people.inputs:
-        cohort = cohorts.merged(cohort, people.group_of)
-    if settings.smoke:
-        return cohorts.some_patients(cohort, SMOKE_PATIENTS)
-    return cohort
 
 
 def _shortened(settings: FinetuneSettings, n: int) -> FinetuneSettings:

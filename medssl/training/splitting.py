@@ -187,7 +187,7 @@ def _imported(settings: FinetuneSettings, cohort: Cohort, people: People, path: 
     table = split_tables.read(path)
     names = [row.patient for row in table.rows]
     if not table.keyed:
-        names = _keyed(names, settings)
+        names = keyed(names, settings.archive, settings.split.key_file)
     return _of_table(table, [who.of(name) for name in names], people, path)
 
 
@@ -259,14 +259,19 @@ class _Names:
         return self._key_of.get(group, group)
 
 
-def _keyed(ids: Sequence[str], settings: FinetuneSettings) -> list[str]:
+def keyed(ids: Sequence[str], archive: Path, key_file: Path | None) -> list[str]:
     """Return the archive's keys of patient ids.
+
+    Args:
+        ids: As a hospital calls its patients.
+        archive: Archive folder.
+        key_file: Institution's key; None: the default one.
 
     Raises:
         UsageError: The institution's key is not there, or another one than the archive's.
     """
-    path = identity.key_path(settings.split.key_file)
-    key, wanted = identity.load(path), archives.read_info(settings.archive).key_id
+    path = identity.key_path(key_file)
+    key, wanted = identity.load(path), archives.read_info(archive).key_id
     if key is None or key.key_id != wanted:
         raise UsageError(
             "patient ids can only be compared with the key that the archive was ingested with, "

@@ -1,7 +1,8 @@
-"""Every row of the metric table, against the reference it names and against loops.
+"""Every row of the metric tables, against the reference it names and against loops.
 
 The references are functions of scikit-learn, and statsmodels' regression for the two that are
-regressions. What needs a threshold is judged at 0.5.
+regressions. What needs a threshold is judged at 0.5. Amounts and ordered classes have tables of
+their own, whose rows are checked by the same rules at the end.
 """
 
 import importlib
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from medssl.evaluation import metrics
+from medssl.evaluation import amounts, metrics, ordered
 
 TABLE = pytest.mark.parametrize("metric", metrics.TABLE, ids=lambda metric: metric.name)
 
@@ -161,6 +162,7 @@ def test_one_unit(metric, label):
         "sensitivity": (np.nan, 0.0),
         "specificity": (1.0, np.nan),
         "npv": (1.0, 0.0),
+        "f1": (np.nan, 0.0),
     }.get(metric.name, (np.nan, np.nan))[label]
     assert found == pytest.approx(expected, nan_ok=True)
 
@@ -185,6 +187,7 @@ def test_a_class_without_weight_is_absent(metric, absent):
         "specificity": {0},
         "ppv": set(),
         "npv": set(),
+        "f1": set(),
     }.get(metric.name, {0, 1})
     if absent in needed:
         assert np.isnan(found)
@@ -202,7 +205,7 @@ def test_no_skill_is_what_knowing_only_the_prevalence_reaches(metric, constant):
     found = float(computed(metric, target, np.full(100, constant)))
     no_skill = metric.no_skill(constant)
     if no_skill is None:  # what is reached depends on how many are called positive
-        assert metric.name in {"sensitivity", "specificity", *REGRESSIONS}
+        assert metric.name in {"sensitivity", "specificity", "f1", *REGRESSIONS}
     elif np.isnan(found):  # nobody is called so
         assert metric.name == {0.3: "ppv", 0.7: "npv"}[constant]
     else:
@@ -244,7 +247,7 @@ def test_the_row_is_complete(metric):
 
 def test_a_threshold_is_needed_where_one_is_needed():
     needing = [metric for metric in metrics.TABLE if metric.thresholded]
-    assert len(needing) == 5
+    assert len(needing) == 6
     for metric in needing:
         with pytest.raises(ValueError, match="needs a threshold"):
             metric.of(np.array([0.2]), None)
@@ -261,3 +264,97 @@ def test_auroc_counts_pairs():
     target, score = rng.integers(0, 2, 60), rng.integers(0, 9, 60) / 9
     pairs = [(p > n) + (p == n) / 2 for p in score[target == 1] for n in score[target == 0]]
     assert metrics.auroc(target, score) == pytest.approx(np.mean(pairs), abs=1e-12)
+
+
+OTHERS = pytest.mark.parametrize(
+    "metric", [*amounts.TABLE, *ordered.TABLE], ids=lambda metric: metric.name
+)
+
+
+def other_reference(metric, target, score):
+    """What scikit-learn, SciPy or NumPy say, not-a-number where they find nothing to say."""
+    module, _, name = metric.reference.rpartition(".")
+    function = getattr(importlib.import_module(module), name)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        if metric.name == "bias":
+            return function(score - target)
+        if metric.name in ("linear_slope", "linear_intercept"):
+            if np.ptp(score) == 0:
+                return np.nan
+            return getattr(function(score, target), metric.name.removeprefix("linear_"))
+        if metric.name == "r2" and np.ptp(target) == 0:
+            return np.nan
+        whole = (
+            {"labels": range(5)} if "kappa" in metric.name else {}
+        )  # absent classes keep a place
+        found = function(target, score, **whole, **metric.options)
+    return getattr(found, "statistic", found)
+
+
+@st.composite
+def pairs(draw):
+    """Whole numbers from 0 to 4, amounts and classes alike; weights with zeros."""
+    n = draw(st.integers(3, 40))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    target, score = rng.integers(0, 5, (2, n)).astype(float)
+    target[:2], score[:2] = (0, 4), (1, 3)
+    weight = rng.integers(0, 4, n).astype(float)
+    weight[:2] = np.maximum(weight[:2], 1)
+    return target, score, weight
+
+
+@OTHERS
+@settings(max_examples=30)
+@given(pair=pairs())
+def test_amounts_and_ordered_classes_equal_their_references(metric, pair):
+    target, score, _ = pair
+    assert metric.compute(target, score) == pytest.approx(
+        other_reference(metric, target, score), abs=1e-10, nan_ok=True
+    )
+
+
+@OTHERS
+@settings(max_examples=30)
+@given(pair=pairs(), seed=st.integers(0, 2**32 - 1))
+def test_of_them_too_a_weight_is_a_repeated_unit_and_order_and_rows_do_not_matter(
+    metric, pair, seed
+):
+    target, score, weight = pair
+    found = metric.compute(target, score, weight)
+    repeated = np.repeat(np.arange(len(target)), weight.astype(int))
+    order = np.random.default_rng(seed).permutation(len(target))
+    for same in (
+        metric.compute(target[repeated], score[repeated]),
+        metric.compute(target[order], score[order], weight[order]),
+        metric.compute(target, score, np.stack([weight, np.ones(len(target))]))[0],
+    ):
+        assert same == pytest.approx(found, abs=1e-10, nan_ok=True)
+
+
+@OTHERS
+def test_what_is_perfect_is_best_and_what_is_constant_has_no_skill(metric):
+    target = np.array([0.0, 1, 2, 3, 4, 4, 0])
+    best = float(metric.compute(target, target))
+    expected = metric.ideal if metric.higher_is_better is None else float(metric.higher_is_better)
+    assert best == pytest.approx(expected, abs=1e-12)
+    assert (metric.ideal is None) == (metric.higher_is_better is not None)
+    if metric.no_skill(0.5) is not None:
+        constant = float(metric.compute(target, np.full(7, target.mean())))
+        assert np.isnan(constant) or constant == pytest.approx(0, abs=1e-12)
+
+
+@OTHERS
+def test_without_units_or_weight_they_have_no_value(metric):
+    assert np.isnan(metric.compute(np.array([]), np.array([])))
+    assert np.isnan(metric.compute(np.array([1.0, 2]), np.array([2.0, 1]), np.zeros((1, 2))))
+
+
+@pytest.mark.parametrize("offset", [0, 1e6])
+def test_equal_amounts_have_no_correlation_whatever_their_size(offset):
+    rng = np.random.default_rng(0)
+    x, constant = rng.random(50) + offset, np.full(50, 0.1 + offset)
+    assert np.isnan(amounts.pearson(x, constant))
+    assert np.isnan(amounts.slope(x, constant))
+    assert np.isnan(amounts.r2(constant, x))
+    assert np.isfinite(amounts.pearson(x, x + rng.random(50)))

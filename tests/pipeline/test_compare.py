@@ -2,15 +2,18 @@
 
 import json
 import re
+from dataclasses import replace
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
+from medssl.artifacts import arms, predictions, report, run_folder, splits, trials
 from medssl.artifacts import comparison as artifact
-from medssl.artifacts import report, run_folder
 from medssl.config.compare import CompareSettings
 from medssl.config.evaluate import EvaluateSettings
 from medssl.config.loading import Sources, resolve
-from medssl.foundation.errors import DataError
+from medssl.foundation.errors import DataError, UsageError
 from medssl.foundation.reporting import Recording
 from medssl.stages import compare, evaluate
 
@@ -86,7 +89,8 @@ def test_the_record_its_tables_and_the_result_agree(compared):
     estimates = report.read_estimates(result.folder)
     assert set(estimates["run"].to_pylist()) == {"plain", "gradual"}
     assert record["selection"] == (
-        "2 runs compared on the same folds; no correction for choosing among them"
+        "2 runs compared on the same folds, 2 configurations tried in all; "
+        "no estimate is corrected for choosing among them"
     )
     assert [(run["name"], run["schedule"], run["init"]) for run in record["runs"]] == [
         ("plain", "full", "vicreg"),
@@ -105,15 +109,148 @@ def test_what_differs_between_the_runs_is_listed_without_paths(compared):
     assert str(result.folder.parent) not in json.dumps(record)
 
 
-def test_no_test_over_folds_is_made(compared):
-    """Nor any p-value: an interval of a difference is what there is."""
+def test_the_interval_of_a_difference_comes_first_and_its_p_value_stands_apart(compared):
     result, _ = compared
-    for row in artifact.read(result.folder)["differences"]:
+    record = artifact.read(result.folder)
+    for row in record["differences"]:
         assert set(row) == {
             "run", "against", "metric", "title", "column", "value", "low", "high", "undefined",
             "higher_is_better",
         }  # fmt: skip
-    assert "no test over folds" in result.report.read_text(encoding="utf-8")
+    (test,) = record["tests"]
+    assert (test["run"], test["against"], test["metric"]) == ("gradual", "plain", "auroc")
+    assert test["value"] == record["differences"][0]["value"]
+    assert test["smallest_p"] == 1 / 10_000
+    assert test["smallest_p"] <= test["p"] <= 1
+    assert test["corrected_t"]["folds"] == 6
+    assert test["corrected_t"]["ratio"] == pytest.approx(0.5)
+    page = result.report.read_text(encoding="utf-8")
+    assert "No plain test over folds is made" in page
+    assert page.index("<h2>Differences") < page.index("<h2>P-values")
+
+
+def test_one_seed_is_said_not_to_tell_how_trainings_vary(compared):
+    result, _ = compared
+    (note,) = (text for text in result.notes if "1 seed" in text)
+    assert "--seeds 3" in note
+    assert all(one.sd is None for one in result.trainings.values())
+
+
+def test_the_spread_over_trainings_stands_apart_from_the_intervals(tmp_path, finetune_run):
+    """Two predictions of every image from the same folds are two trainings."""
+    for name, model in (("a", 2), ("b", 5)):
+        finetune_run(tmp_path / name, repeats=1, model=model)
+        path = tmp_path / name / "predictions.parquet"
+        table = predictions.read(path)
+        first = np.random.default_rng(model).permutation(table.num_rows)  # other scores
+        again = table.set_column(5, "score", table["score"].take(first)).set_column(
+            6, "repeat", pa.array(np.ones(len(first)), pa.int32())
+        )
+        predictions.write(path, pa.concat_tables([table, again]))
+    result = compare.run(settings_for(tmp_path / "a", tmp_path / "b"), tmp_path / "out")
+    for one in result.trainings.values():
+        assert len(one.aurocs) == 2
+        assert one.sd == pytest.approx(abs(one.aurocs[0] - one.aurocs[1]) / np.sqrt(2))
+    (test,) = artifact.read(tmp_path / "out")["tests"]
+    assert test["corrected_t"]["folds"] == 3  # two trainings of three folds are not six
+    assert "From training to training" in result.report.read_text(encoding="utf-8")
+
+
+def test_configurations_that_were_tried_are_counted(runs, tmp_path, finetune_run):
+    finetune_run(tmp_path / "tuned", model=5)
+    tried = [
+        trials.Trial(
+            repeat=0, fold=0, trial=n, settings={"epochs": n}, inner=(0.5,), value=0.5,
+            state=trials.FINISHED, seconds=1.0,
+        )
+        for n in range(7)
+    ]  # fmt: skip
+    trials.write(tmp_path / "tuned" / "trials.parquet", tried)
+    result = compare.run(settings_for(runs / "plain", tmp_path / "tuned"), tmp_path / "out")
+    assert result.configurations == 8
+    assert "2 runs compared on the same folds, 8 configurations tried in all" in result.selection
+    record = artifact.read(tmp_path / "out")
+    assert [run["configurations"] for run in record["runs"]] == [1, 7]
+
+
+def test_all_pairs_and_metrics_are_one_family(runs, tmp_path, run_main):
+    folders = [runs / name for name in ("plain", "gradual", "again")]
+    words = ("compare", *folders, "--names", "a,b,c", "--all-pairs", "--tests", "auroc,brier")
+    code, said, err = run_main(*words, "--smoke", "-o", tmp_path / "out")
+    assert code == 0, err
+    tests = artifact.read(tmp_path / "out")["tests"]
+    assert [row["family"] for row in tests] == [6] * 6
+    assert all(row["p_holm"] >= row["p"] for row in tests)
+    assert re.search(r"^p by swapping patients and Holm's correction for 6", said, re.MULTILINE)
+    assert re.search(r"^  c minus a, Brier score +1; corrected 1 ", said, re.MULTILINE)
+    code, _, err = run_main("compare", *folders, "--tests", "f1", "-o", tmp_path / "none")
+    assert (code, "auroc" in err) == (2, True)
+
+
+@pytest.fixture(scope="module")
+def arms_run(tmp_path_factory, finetune_run, model_info):
+    """A run with three others beside it: two starts, each from all patients and from half."""
+    root = tmp_path_factory.mktemp("arms") / "own"
+    beside = []
+    for n, (init, fraction) in enumerate(
+        (start, share) for start in ("own", "random") for share in (1.0, 0.5)
+    ):
+        folder = "." if n == 0 else f"arms/{init}-{fraction:g}"
+        weights = {"method": "vicreg", "selection": {"by": ["dhash"]}} if init == "own" else {}
+        finetune_run(root / folder, model=n + 2, info=model_info(init=weights))
+        plan = splits.read(root / folder / "splits.json")
+        if fraction < 1:
+            unused = tuple(
+                tuple(
+                    tuple(sorted(k for k, f in one.items() if f != fold)[::2]) for fold in range(3)
+                )
+                for one in plan.test_fold
+            )
+            splits.write(root / folder / "splits.json", replace(plan, unused=unused))
+        beside.append(
+            arms.ArmInfo(
+                name="main" if n == 0 else folder.removeprefix("arms/"), folder=folder, init=init,
+                fraction=fraction, n_train_patients=40, measure="AUROC", of_folds=(0.5,),
+            )
+        )  # fmt: skip
+    arms.write(root, beside)
+    return root
+
+
+def test_a_run_with_others_beside_it_is_compared_with_them(arms_run, tmp_path, run_main):
+    code, said, err = run_main("compare", arms_run, "--smoke", "-o", tmp_path / "out")
+    assert code == 0, err
+    record = artifact.read(tmp_path / "out")
+    assert [run["name"] for run in record["runs"]] == ["main", "own-0.5", "random-1", "random-0.5"]
+    pairs = dict.fromkeys((row["run"], row["against"]) for row in record["differences"])
+    assert list(pairs) == [("main", "random-1"), ("own-0.5", "random-0.5")]
+    assert "main minus random-1" in said
+    aurocs = {row["run"]: row for row in record["estimates"] if row["metric"] == "auroc"}
+    own, random = record["label_efficiency"]
+    assert own["name"] == "vicreg, pretrained on a selection by dhash"
+    assert random["name"] == "random weights"
+    assert [point["run"] for point in own["points"]] == ["own-0.5", "main"]
+    assert [point["patients"] for point in own["points"]] == [20, 40]
+    for line in (own, random):
+        for point in line["points"]:
+            assert point["value"] == aurocs[point["run"]]["value"]
+    table = record["ablation"]
+    assert [row["run"] for row in table["rows"]] == ["random-1", "main"]
+    assert [row["against"] for row in table["rows"][1]["differences"]] == ["random-1"]
+    assert table["missing"] == ["pretrained on all images", "pretrained on a random selection"]
+    assert "By number of training patients" in (tmp_path / "out" / "comparison.html").read_text()
+
+
+def test_runs_beside_several_runs_are_asked_for(arms_run, runs):
+    both = settings_for(arms_run, runs / "plain", arms=True)
+    assert compare.plan(both).runs == (
+        "own/main", "own/own-0.5", "own/random-1", "own/random-0.5", "plain",
+    )  # fmt: skip
+    assert compare.plan(settings_for(arms_run, runs / "plain")).runs == ("own", "plain")
+    named = settings_for(arms_run, names=("a", "b", "c", "d"))
+    assert compare.plan(named).runs == ("a", "b", "c", "d")
+    with pytest.raises(UsageError, match="2 names for 4 runs"):
+        compare.plan(settings_for(arms_run, names=("a", "b")))
 
 
 def test_the_same_scores_differ_by_nothing(runs, tmp_path):
@@ -246,6 +383,10 @@ def test_real_runs_are_compared_from_the_command_line(pipeline, run_main, tmp_pa
     assert code == 0, err
     record = artifact.read(tmp_path / "c")
     assert [run["init"] for run in record["runs"]] == ["vicreg", "random"]
+    assert [row["start"] for row in record["ablation"]["rows"]] == [
+        "random weights",
+        "vicreg, pretrained on a selection by dhash",
+    ]
     (row,) = (row for row in record["differences"] if row["metric"] == "auroc")
     values = [line["value"] for line in record["estimates"] if line["metric"] == "auroc"]
     assert row["value"] == pytest.approx(values[1] - values[0])

@@ -98,6 +98,8 @@ def test_the_report_and_its_tables_agree(run, evaluated):
     assert "archive" not in record["provenance"]["training"]
     assert record["intervals"] == {
         "method": "percentile bootstrap",
+        "why": "BCa needs 1,000 resamples",
+        "made": {"percentile": 12},
         "drawn": "within class; over all for what depends on the share of positives",
         "resampled": "patients",
         "resamples": 200,
@@ -181,9 +183,34 @@ def test_what_is_called_positive_is_counted_in_units(run, tmp_path, run_main):
     assert "ideal 1)" in said
 
 
+def test_a_declared_range_is_drawn_and_intervals_are_bca_where_resamples_allow(
+    run, tmp_path, run_main
+):
+    out = tmp_path / "out"
+    words = ("--resamples", 1000, "--decision", "0.1,0.4", "-o", out)
+    code, said, err = run_main("evaluate", run[0], *words)
+    assert code == 0, err
+    record = report.read(out)
+    assert record["intervals"]["made"]["bca"] >= 10
+    assert record["intervals"]["method"].startswith("bias-corrected")
+    (curve,) = record["curves"]["decision"]
+    assert (curve["declared"], curve["threshold"][0], curve["threshold"][-1]) == (True, 0.1, 0.4)
+    (check,) = record["delong"]
+    assert check["auroc"] == pytest.approx(record["estimates"][0]["value"], abs=1e-12)
+    (error,) = record["calibration_error"]
+    assert 0 < error["low"] < error["expected"] < error["high"]
+    ends = f"{check['low']:.3f} to {check['high']:.3f}"
+    assert re.search(rf"^AUROC after DeLong +{ends}", said, flags=re.MULTILINE)
+    assert "under perfect calibration" in said
+    assert 'aria-label="Decision curve"' in (out / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("words", "code", "problem"),
     [
+        (("--decision", "0.4,0.1"), 2, "decision: the range of thresholds ends before it begins"),
+        (("--decision", "0.4"), 2, "decision"),
+        (("--intervals", "wald"), 2, "intervals"),
         (("--threshold", 1.5), 2, "threshold: no probability reaches"),
         (("--threshold", "half"), 2, "threshold"),
         (("--prevalence", "5"), 2, "prevalence"),

@@ -127,3 +127,19 @@ def test_ours_is_at_chance_where_there_is_nothing_to_learn(judged):
         tested, apart = (set(rows["patient_key"][rows["part"] == p]) for p in ("test", "inner"))
         assert tested
         assert not tested & apart
+
+
+def test_controls_catch_the_split_by_image_and_leave_ours_alone(judged, run_main, tmp_path):
+    """Labels drawn by lot are told by the leaky pipeline once more, and by ours they are not."""
+    found = {}
+    for group, (run, _) in judged.items():
+        words = ("--controls", "split,label_shuffle", "--resamples", 200, "-o", tmp_path / group)
+        code, out, err = run_main("evaluate", run, *words, "--json")
+        assert code == 0, (out, err)
+        found[group] = {one["name"]: one for one in json.loads(out)["controls"]}
+    leaky, ours = found["none"], found["patient"]
+    assert (leaky["split"]["light"], leaky["split"]["value"]) == ("fail", N_PATIENTS)
+    assert leaky["label_shuffle"]["light"] == "fail"
+    assert leaky["label_shuffle"]["low"] > 0.7
+    assert ours["split"]["light"] == ours["label_shuffle"]["light"] == "pass"
+    assert ours["label_shuffle"]["low"] < 0.5 < ours["label_shuffle"]["high"]

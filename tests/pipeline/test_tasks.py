@@ -109,21 +109,49 @@ def test_scores_are_probabilities_or_amounts_near_what_was_learned(trained):
     assert fold_models.read(out / "folds" / "0").prior
 
 
-def test_evaluate_judges_classes_and_says_what_it_does_not_judge(trained, run_main):
+JUDGED = {
+    "binary": {"left"},
+    "multi_class": {"macro average", "x", "y", "z"},
+    "multi_label": {"macro average", "left", "right"},
+    "ordinal": {"grade", "macro average", "≥ mild", "≥ severe"},
+    "regression": {"amount"},
+}
+
+
+def test_evaluate_judges_every_kind_of_task(trained, run_main):
     kind, out, _ = trained
-    code, stdout, err = run_main("evaluate", out, "-o", out.parent / f"{kind}-report", "--json")
-    if kind in ("binary", "multi_class", "ordinal"):
-        assert code == 0, err
-        columns = {row["column"] for row in json.loads(stdout)["estimates"]}
-        assert columns - {"macro average"} == {
-            name.partition("=")[2] or name for name in COLUMNS[kind]
-        }
-        return
-    assert code == 3
+    folder = out.parent / f"{kind}-report"
+    words = ("--resamples", 200, "-o", folder, "--json")
+    code, stdout, err = run_main("evaluate", out, *words)
+    assert code == 0, err
     said = json.loads(stdout)
-    assert ("is an amount" if kind == "regression" else "2 targets at once") in said["problem"]
-    assert said["fix"]
-    assert not (out.parent / f"{kind}-report").exists()
+    assert (said["task"], {row["column"] for row in said["estimates"]}) == (kind, JUDGED[kind])
+    record = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    table = predictions.read(out / "predictions.parquet").to_pandas()
+    table = table[table["part"] == "test"]
+    if kind == "regression":
+        mean = table.groupby("patient_key")[["label", "score"]].mean()
+        values = {row["metric"]: row["value"] for row in said["estimates"]}
+        assert record["cohort"]["events"] == record["curves"]["roc"] == []
+        if said["unit"] == "image":  # amounts were drawn for each image
+            mean = table[["label", "score"]]
+        assert values["mae"] == pytest.approx((mean["score"] - mean["label"]).abs().mean())
+        return
+    if kind == "multi_label":
+        labelled = {row["column"]: row["labelled_patients"] for row in record["cohort"]["events"]}
+        assert labelled == {"left": 20, "right": 20}
+    assert len(record["curves"]["roc"]) == len(record["columns"])
+
+
+@pytest.mark.parametrize("words", [("--threshold", 1), ("--decision", "0.1,0.3")])
+def test_an_amount_is_not_called_positive(trained, run_main, words, tmp_path):
+    kind, out, _ = trained
+    if kind != "regression":
+        pytest.skip("of amounts only")
+    code, _, err = run_main("evaluate", out, *words, "-o", tmp_path / "report")
+    assert code == 2
+    assert words[0].removeprefix("--") in err
+    assert not (tmp_path / "report").exists()
 
 
 @pytest.mark.parametrize(

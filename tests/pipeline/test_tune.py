@@ -269,9 +269,7 @@ def test_a_dry_run_counts_the_models_and_writes_nothing(cli, tiny_archive, space
     assert "choose  epochs from 1 to 3\n" in " ".join(out.split(" ")).replace("  ", " ").replace(
         "choose ", "choose  "
     )
-    few, many = (
-        json.loads(cli(*words, "--json", "--trials", n)[1]) for n in (1, 40)
-    )
+    few, many = (json.loads(cli(*words, "--json", "--trials", n)[1]) for n in (1, 40))
     assert (few["n_models"], many["n_models"]) == (2 * (1 * 2 + 1), 2 * (40 * 2 + 1))
     assert many["cost"]["seconds"] > 5 * few["cost"]["seconds"] > 0
     assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,7 @@
 """A comparison keeps its numbers in JSON and its two tables as Parquet; both say the same."""
 
+import json
+
 import pytest
 
 from medssl.artifacts import comparison, report
@@ -17,7 +19,14 @@ DIFFERENCE = {
     "higher_is_better": True,
 }
 ESTIMATES = [{"run": name, "metric": "auroc", "value": 0.7} for name in ("full", "progressive")]
-COMPARISON = {"differences": [DIFFERENCE | {"title": "AUROC"}], "estimates": ESTIMATES}
+COMPARISON = {
+    "differences": [DIFFERENCE | {"title": "AUROC"}],
+    "estimates": ESTIMATES,
+    "tests": [{"metric": "auroc", "p": 0.2}],
+    "trainings": [],
+    "label_efficiency": [],
+    "ablation": None,
+}
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -36,5 +45,12 @@ def test_the_tables_hold_the_rows_of_the_comparison(tmp_path):
 def test_a_report_is_no_comparison(tmp_path):
     report.write(tmp_path, {"estimates": []})
     (tmp_path / "report.json").rename(tmp_path / "comparison.json")
-    with pytest.raises(ArtifactError, match=r"expected medssl.comparison/1, found medssl.report/1"):
+    with pytest.raises(ArtifactError, match=r"expected medssl.comparison/2, found medssl.report/1"):
         comparison.read(tmp_path)
+
+
+def test_one_of_version_1_has_no_tests(tmp_path):
+    known = {"schema": "medssl.comparison/1", "differences": [], "estimates": []}
+    (tmp_path / "comparison.json").write_text(json.dumps(known), encoding="utf-8")
+    found = comparison.read(tmp_path)
+    assert (found["tests"], found["ablation"], found["differences"]) == ([], None, [])

@@ -12,7 +12,7 @@ ESTIMATE = {
     "value": 0.75,
     "low": 0.6,
     "high": 0.875,
-    "interval": "bootstrap",
+    "interval": "percentile",
     "undefined": 0,
     "no_skill": 0.5,
     "ideal": None,

@@ -14,7 +14,7 @@ def estimate(metric, column="finding", **changes):
         "value": 0.8,
         "low": 0.7,
         "high": 0.9,
-        "interval": "bootstrap",
+        "interval": "percentile",
         "undefined": 0,
         "no_skill": 0.5,
         "ideal": None,
@@ -53,7 +53,7 @@ def test_of_several_classes_only_the_aurocs_are_shown():
 
 def test_predictive_values_name_their_prevalence():
     row = Predictive(
-        metric="ppv", prevalence=0.05, value=0.3, low=0.2, high=0.4, interval="bootstrap"
+        metric="ppv", prevalence=0.05, value=0.3, low=0.2, high=0.4, interval="percentile"
     )
     point = OperatingPoint(
         column="a",

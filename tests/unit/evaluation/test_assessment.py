@@ -2,12 +2,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import (
     balanced_accuracy_score,
+    cohen_kappa_score,
     precision_score,
     recall_score,
     roc_auc_score,
 )
 
-from medssl.evaluation import assessment, intervals, metrics
+from medssl.config.task import Task
+from medssl.evaluation import amounts, assessment, intervals, metrics, units
 
 
 def _estimates(units, resamples=400, seed=0, level=0.95, threshold=None):
@@ -26,7 +28,7 @@ def test_every_metric_is_there_with_its_interval(one_each):
     for row, metric in zip(rows, metrics.TABLE, strict=True):
         assert row.low < row.value < row.high
         assert (row.n_patients, row.n_units, row.n_events, row.undefined) == (150, 150, 50, 0)
-        assert (row.interval, row.ideal) == ("bootstrap", metric.ideal)
+        assert (row.interval, row.ideal) == ("percentile", metric.ideal)
         assert row.threshold == (0.6 if metric.thresholded else None)
     assert rows[1].no_skill == pytest.approx(1 / 3)
 
@@ -56,7 +58,7 @@ def test_ten_patients_of_each_class_are_needed(units_of, positives, expected):
     units = units_of(keys, np.arange(40) < positives, rng.random(40))
     names = {row.metric for row in _estimates(units, threshold=0.5)}
     guarded = {metric.name for metric in metrics.TABLE if metric.needs_patients}
-    assert len(guarded) == 7
+    assert len(guarded) == 8
     assert names == {metric.name for metric in metrics.TABLE} - (set() if expected else guarded)
 
 
@@ -185,6 +187,9 @@ def test_folds_on_one_scale_do_not_drift_and_shifted_ones_do(units_of):
     assert abs(even.difference) < 0.02
     assert drifted.mean_of_folds == pytest.approx(even.mean_of_folds, abs=1e-12)
     assert drifted.difference < -0.1
+    # ranks within folds have no scale left
+    assert drifted.pooled_ranks == pytest.approx(even.pooled_ranks, abs=1e-12)
+    assert abs(drifted.pooled_ranks - drifted.mean_of_folds) < 0.02
     assert drifted.pooled == pytest.approx(roc_auc_score(label, score + 2 * fold), abs=1e-12)
 
 
@@ -209,3 +214,136 @@ def test_several_classes_have_folds_each(units_of):
     rows = assessment.folds(units)
     assert [row.column for row in assessment.drifts(units, rows)] == ["a", "b", "c"]
     assert len(rows) == 9
+
+
+def _several_targets(table_of, n=90, seed=0):
+    """Every third patient has no label of the second target."""
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, 2, (n, 2))
+    score = 1 / (1 + np.exp(-rng.normal(size=(n, 2)) - label))
+    rows = [(i, k) for i in range(n) for k in range(2) if k == 0 or i % 3]
+    table = table_of(
+        [f"k{i:02d}" for i, _ in rows],
+        [label[i, k] for i, k in rows],
+        [score[i, k] for i, k in rows],
+        image_id=[f"i{i:02d}" for i, _ in rows],
+        target=["ab"[k] for _, k in rows],
+    )
+    task = Task(kind="multi_label", targets=("a", "b"), classes=("0", "1"))
+    return units.build(table, target="a, b", aggregate="mean", where="t", task=task), label, score
+
+
+def test_each_of_several_targets_is_judged_on_those_who_have_its_label(table_of):
+    judged, label, score = _several_targets(table_of)
+    rows = {(row.column, row.metric): row for row in _estimates(judged, threshold=0.5)}
+    has = np.arange(90) % 3 > 0
+    first = roc_auc_score(label[:, 0], score[:, 0])
+    second = roc_auc_score(label[has, 1], score[has, 1])
+    assert rows["a", "auroc"].value == pytest.approx(first, abs=1e-12)
+    assert rows["b", "auroc"].value == pytest.approx(second, abs=1e-12)
+    assert rows[assessment.MACRO, "auroc"].value == pytest.approx((first + second) / 2, abs=1e-12)
+    assert (rows["b", "auroc"].n_units, rows["b", "auroc"].n_patients) == (60, 60)
+    assert rows["b", "auroc"].n_events == label[has, 1].sum()
+    expected = recall_score(label[has, 1], score[has, 1] >= 0.5)
+    assert rows["b", "sensitivity"].value == pytest.approx(expected)
+
+
+def test_an_interval_of_a_target_is_that_of_its_own_cohort(table_of):
+    """Patients without a label add resamples of another size, and hardly change the interval."""
+    judged, label, score = _several_targets(table_of)
+    has = np.arange(90) % 3 > 0
+    alone = table_of([f"k{i:02d}" for i in np.flatnonzero(has)], label[has, 1], score[has, 1])
+    apart = units.build(alone, target="finding", aggregate="mean", where="t")
+    (found,) = (row for row in _estimates(judged) if (row.column, row.metric) == ("b", "auroc"))
+    expected = _estimates(apart)[0]
+    assert found.value == expected.value
+    width, of_its_own = (row.high - row.low for row in (found, expected))
+    assert width == pytest.approx(of_its_own, rel=0.2)
+
+
+def test_a_target_of_one_class_is_left_out_of_the_mean(table_of):
+    table = table_of(
+        ["a", "b", "c", "a", "b"], [1, 0, 1, 1, 1], [0.9, 0.2, 0.6, 0.4, 0.5],
+        image_id=["i1", "i2", "i3", "i1", "i2"], target=["left"] * 3 + ["right"] * 2,
+    )  # fmt: skip
+    task = Task(kind="multi_label", targets=("left", "right"), classes=("0", "1"))
+    judged = units.build(table, target="both", aggregate="mean", where="t", task=task)
+    rows = {row.column: row.value for row in _estimates(judged) if row.metric == "auroc"}
+    assert rows[assessment.MACRO] == rows["left"] == 1
+    assert np.isnan(rows["right"])
+
+
+def test_amounts_have_their_own_metrics(table_of):
+    rng = np.random.default_rng(0)
+    label = rng.normal(60, 12, 80)
+    score = 0.5 * label + rng.normal(0, 3, 80)
+    table = table_of([f"k{n:02d}" for n in range(80)], label, score, target="age")
+    task = Task(kind="regression", targets=("age",))
+    judged = units.build(table, target="age", aggregate="mean", where="t", task=task)
+    rows = _estimates(judged)
+    assert [row.metric for row in rows] == [metric.name for metric in amounts.TABLE]
+    for row in rows:
+        assert row.low < row.value < row.high
+        assert (row.n_events, row.threshold) == (None, None)
+    assert not assessment.are_probabilities(judged)
+    assert assessment.folds(judged) == ()
+    few = units.build(table.slice(0, 9), target="age", aggregate="mean", where="t", task=task)
+    assert {"linear_slope", "bias"}.isdisjoint(row.metric for row in _estimates(few))
+
+
+def test_ordered_classes_have_kappas_before_their_cuts(table_of):
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 3, 90)
+    logit = -2.0 * np.abs(np.arange(3) - label[:, None]) + rng.normal(size=(90, 3))
+    share = np.exp(logit) / np.exp(logit).sum(axis=1, keepdims=True)
+    grades = ("none", "mild", "severe")
+    table = table_of(
+        [f"k{n:02d}" for n in range(90) for _ in grades],
+        [label[n] == k for n in range(90) for k in range(3)],
+        share.ravel(),
+        image_id=[f"i{n:02d}" for n in range(90) for _ in grades],
+        target=[f"grade={name}" for name in grades] * 90,
+    )
+    task = Task(kind="ordinal", targets=("grade",), classes=grades)
+    judged = units.build(table, target="grade", aggregate="mean", where="t", task=task)
+    rows = _estimates(judged)
+    called = (np.cumsum(share[:, ::-1], axis=1)[:, ::-1][:, 1:] >= 0.5).sum(axis=1)
+    assert (rows[0].column, rows[0].metric) == ("grade", "quadratic_kappa")
+    assert rows[0].value == pytest.approx(cohen_kappa_score(label, called, weights="quadratic"))
+    assert rows[1].value == pytest.approx(cohen_kappa_score(label, called, weights="linear"))
+    assert rows[2].value == pytest.approx(np.abs(label - called).mean())
+    assert (rows[3].column, rows[3].metric) == (assessment.MACRO, "auroc")
+    cuts = {row.column: row for row in rows if row.metric == "auroc"}
+    expected = roc_auc_score(label >= 2, share[:, 2])
+    assert cuts["≥ severe"].value == pytest.approx(expected, abs=1e-12)
+    assert rows[3].value == pytest.approx((cuts["≥ mild"].value + cuts["≥ severe"].value) / 2)
+    for row in rows[:4]:
+        assert row.low < row.value < row.high
+
+
+def test_intervals_are_bca_where_patients_were_left_out(one_each):
+    judged = one_each(150, seed=0)
+    draws = intervals.draw_both(judged.stratum, 1000, np.random.default_rng(0))
+    measured = assessment.measure(judged, draws, 0.6, leave_out=True)
+    plain = assessment.estimates(assessment.measure(judged, draws, 0.6), 0.95)
+    rows = assessment.estimates(measured, 0.95)
+    assert {row.interval for row in rows} == {"bca"}
+    for row, other in zip(rows, plain, strict=True):
+        assert row.low < row.value < row.high
+        assert row.value == other.value
+        assert row.metric not in ("auroc", "brier") or row.low != other.low
+    everyone = np.r_[judged.truth[1:, 0]], np.r_[judged.score[1:, 0]]
+    assert measured.without[0, 0] == pytest.approx(roc_auc_score(*everyone), abs=1e-12)
+    assert (measured.stratum(0) == judged.stratum).all()  # AUROC: within class
+    assert (measured.stratum(1) == 0).all()  # average precision: over all
+
+
+def test_where_bca_cannot_be_had_it_is_by_percentiles_or_wilson(units_of):
+    """All positives above all negatives, and all of them called so."""
+    keys = [f"k{n:02d}" for n in range(40)]
+    judged = units_of(keys, np.arange(40) >= 20, np.linspace(0, 1, 40))
+    draws = intervals.draw_both(judged.stratum, 1000, np.random.default_rng(0))
+    measured = assessment.measure(judged, draws, 0.5, leave_out=True)
+    found = {row.metric: row.interval for row in assessment.estimates(measured, 0.95)}
+    assert (found["auroc"], found["sensitivity"]) == ("percentile", "wilson")
+    assert found["brier"] == "bca"

@@ -4,9 +4,10 @@ import pytest
 from medssl.artifacts.origin import Origin
 from medssl.artifacts.splits import Splits
 from medssl.config.task import Task
-from medssl.evaluation import assessment, cautions, intervals
+from medssl.evaluation import assessment, cautions, intervals, units
 from medssl.evaluation.assessment import Drift
 from medssl.evaluation.cautions import Circumstances
+from medssl.evaluation.delong import CrossCheck
 
 
 def _find(units, circumstances=None, drifts=()):
@@ -67,11 +68,49 @@ def test_few_negative_patients_are_said(units_of):
 @pytest.mark.parametrize(("difference", "expected"), [(0.021, 1), (-0.021, 1), (0.019, 0)])
 def test_drift_is_said_beyond_two_hundredths(one_each, difference, expected):
     drift = Drift(
-        column="finding", pooled=0.8 + difference, mean_of_folds=0.8, n_folds=5, n_undefined=0
+        column="finding",
+        pooled=0.8 + difference,
+        pooled_ranks=0.8,
+        mean_of_folds=0.8,
+        n_folds=5,
+        n_undefined=0,
     )
     said = _find(one_each(120, seed=0), drifts=[drift])
     assert len(said) == expected
     assert all("different scales" in text for text in said)
+
+
+@pytest.mark.parametrize(("ratio", "expected"), [(1.19, 0), (1.21, 1), (0.79, 1)])
+def test_two_standard_errors_that_disagree_are_said(one_each, ratio, expected):
+    check = CrossCheck(
+        column="finding", auroc=0.8, standard_error=0.03, low=0.74, high=0.86,
+        bootstrap_standard_error=0.03 * ratio,
+    )  # fmt: skip
+    said = cautions.find(one_each(120, seed=0), (), (), Circumstances(), [check])
+    assert len(said) == expected
+    assert all("after DeLong, more than 20% apart" in text for text in said)
+
+
+def test_missing_labels_of_a_target_are_noted(table_of):
+    table = table_of(
+        ["a", "b", "c", "a", "b"], [1, 0, 1, 1, 0], [0.9, 0.2, 0.6, 0.4, 0.5],
+        image_id=["i1", "i2", "i3", "i1", "i2"], target=["left"] * 3 + ["right"] * 2,
+    )  # fmt: skip
+    task = Task(kind="multi_label", targets=("left", "right"), classes=("0", "1"))
+    judged = units.build(table, target="both", aggregate="mean", where="t", task=task)
+    said = cautions.notes(judged, Circumstances())
+    assert any(text.startswith("Not all of the 3 units have every label") for text in said)
+    assert any("left 3, right 2" in text for text in said)
+
+
+def test_few_patients_with_an_amount_are_said_and_classes_are_not(table_of):
+    rng = np.random.default_rng(0)
+    table = table_of([f"k{n}" for n in range(9)], rng.random(9), rng.random(9), target="age")
+    task = Task(kind="regression", targets=("age",))
+    judged = units.build(table, target="age", aggregate="mean", where="t", task=task)
+    said = cautions.find(judged, (), (), Circumstances())
+    assert said == ("Only 9 patients: read the intervals, not the estimates",)
+    assert cautions.notes(judged, Circumstances()) == ()
 
 
 def test_undefined_resamples_are_counted(units_of):

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import norm, rankdata
+from scipy.stats import bootstrap, norm, rankdata
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
@@ -135,3 +137,114 @@ def test_patients_cover_and_images_do_not():
         by_image += low <= true <= high
     assert 0.88 <= by_patient / n_simulations <= 0.96  # 0.914, the documented 91 %
     assert by_image / n_simulations < 0.60  # 0.472, the documented 47 %
+
+
+def _oracle(data, statistic, values, level):
+    """SciPy's BCa interval of the very same resamples."""
+    any_result = bootstrap(data, statistic, n_resamples=2, method="percentile", vectorized=False)
+    known = replace(any_result, bootstrap_distribution=values)
+    found = bootstrap(
+        data, statistic, n_resamples=0, bootstrap_result=known, confidence_level=level,
+        method="BCa", vectorized=False,
+    )  # fmt: skip
+    return found.confidence_interval
+
+
+def test_bca_equals_scipy_for_one_sample():
+    rng = np.random.default_rng(0)
+    x = rng.exponential(size=60)
+    patient, stratum = np.arange(60), np.zeros(60, dtype=int)
+
+    def mean(weight):
+        return weight @ x / weight.sum(axis=1)
+
+    counts = intervals.draw(stratum, 2000, rng)
+    values = intervals.resampled(mean, patient, counts)
+    without = intervals.left_out(mean, patient, 60)
+    assert without == pytest.approx([np.delete(x, n).mean() for n in range(60)])
+    found = intervals.bca(values, float(x.mean()), without, stratum, 0.9)
+    assert (found.low, found.high) == pytest.approx(_oracle((x,), np.mean, values, 0.9), abs=1e-12)
+    plain = intervals.percentile(values, 0.9)
+    assert found.low > plain.low  # skewed to the right, and so is what is corrected for
+    assert found.high > plain.high
+
+
+def test_bca_equals_scipy_for_two_strata():
+    rng = np.random.default_rng(1)
+    stratum = np.array([1] * 15 + [0] * 45)
+    score = rng.normal(size=60) + 1.5 * stratum
+
+    def area(weight):
+        return metrics.auroc(stratum, score, weight)
+
+    values = intervals.resampled(area, np.arange(60), intervals.draw(stratum, 2000, rng))
+    without = intervals.left_out(area, np.arange(60), 60)
+    found = intervals.bca(values, float(metrics.auroc(stratum, score)), without, stratum, 0.95)
+
+    def plain(positive, negative):
+        return roc_auc_score([1] * len(positive) + [0] * len(negative), np.r_[positive, negative])
+
+    expected = _oracle((score[:15], score[15:]), plain, values, 0.95)
+    assert (found.low, found.high) == pytest.approx(expected, abs=1e-9)
+
+
+def test_leaving_out_a_patient_leaves_out_all_of_its_units(monkeypatch):
+    monkeypatch.setattr(intervals, "CHUNK", 7)
+    patient = np.array([0, 0, 1, 2, 2])
+    weight = intervals.left_out(lambda weight: weight, patient, 3)
+    assert weight.tolist() == [[0, 0, 1, 1, 1], [1, 1, 0, 1, 1], [1, 1, 1, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("values", "found", "without"),
+    [
+        (np.ones(2000), 1.0, np.ones(30)),  # nothing varies
+        (np.linspace(0, 1, 2000), 2.0, np.linspace(0, 1, 30)),  # beyond all resamples
+        (np.linspace(0, 1, 2000), np.nan, np.linspace(0, 1, 30)),  # no value
+        (np.linspace(0, 1, 2000), 0.5, np.r_[np.nan, np.linspace(0, 1, 29)]),  # lost with one
+        (np.full(2000, np.nan), 0.5, np.linspace(0, 1, 30)),
+    ],
+)
+def test_where_bca_cannot_be_had_there_is_none(values, found, without):
+    assert intervals.bca(values, found, without, np.zeros(30, dtype=int), 0.95) is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "resamples", "patients", "expected"),
+    [
+        ("auto", 2000, 100, "bca"),
+        ("auto", 999, 100, "percentile"),
+        ("auto", 2000, 3001, "percentile"),
+        ("bca", 200, 5000, "bca"),
+        ("percentile", 2000, 100, "percentile"),
+    ],
+)
+def test_the_kind_of_interval_is_chosen_and_says_why(wanted, resamples, patients, expected):
+    chosen = intervals.choose(wanted, resamples, patients)
+    assert chosen.method == expected
+    assert chosen.why
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("patients", "share", "shift"), [(40, 0.25, 2.0), (40, 0.5, 1.0)])
+def test_bca_covers_better_than_percentiles_in_small_cohorts(patients, share, shift):
+    """AUROC of few patients, 95 % intervals."""
+    true, n_simulations = norm.cdf(shift / np.sqrt(2)), 600
+    stratum = (np.arange(patients) < share * patients).astype(int)
+    held = {"bca": 0, "percentile": 0}
+    for simulation in range(n_simulations):
+        rng = seeding.rng(0, "bca", simulation)
+        score = rng.normal(size=patients) + shift * stratum
+
+        def area(weight, score=score):
+            return metrics.auroc(stratum, score, weight)
+
+        everyone = np.arange(patients)
+        values = intervals.resampled(area, everyone, intervals.draw(stratum, 1000, rng))
+        without = intervals.left_out(area, everyone, patients)
+        plain = intervals.percentile(values, 0.95)
+        known = intervals.bca(values, float(area(None)), without, stratum, 0.95) or plain
+        held["bca"] += known.low <= true <= known.high
+        held["percentile"] += plain.low <= true <= plain.high
+    assert 0.91 <= held["bca"] / n_simulations <= 0.98
+    assert held["bca"] > held["percentile"]

@@ -58,7 +58,7 @@ def test_one_part_without_a_width_widens_the_balanced_accuracy(one_each):
     units = one_each(150, seed=2)
     threshold = units.score[units.truth == 0].max() + 1e-6
     rows, _ = judge(units, threshold)
-    assert (rows["specificity"].interval, rows["sensitivity"].interval) == ("wilson", "bootstrap")
+    assert (rows["specificity"].interval, rows["sensitivity"].interval) == ("wilson", "percentile")
     assert rows["balanced_accuracy"].interval == "wilson"
     assert rows["balanced_accuracy"].low < rows["balanced_accuracy"].value
     assert rows["balanced_accuracy"].high > rows["balanced_accuracy"].value
@@ -102,7 +102,7 @@ def test_predictive_values_at_the_prevalence_of_the_cohort_are_those_of_the_coho
     assert ppv.value == pytest.approx(rows["ppv"].value)
     assert npv.value == pytest.approx(rows["npv"].value)
     assert ppv.low < ppv.value < ppv.high
-    assert ppv.interval == "bootstrap"
+    assert ppv.interval == "percentile"
 
 
 def test_bayes_by_counting():

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from medssl.config.task import Task
-from medssl.evaluation import units
+from medssl.evaluation import ordered, units
 from medssl.foundation.errors import DataError
 
 
@@ -188,7 +188,7 @@ def test_an_empty_table_is_refused(table_of):
     ("task", "problem"),
     [
         (Task(kind="regression", targets=("age",)), "age is an amount"),
-        (Task(kind="multi_label", targets=("a", "b")), r"predicts 2 targets at once \(a, b\)"),
+        (Task(kind="multi_label", targets=("a", "b")), "a, b are several targets at once"),
     ],
 )
 def test_what_is_not_judged_yet_is_not_judged_as_something_else(task, problem):
@@ -200,3 +200,83 @@ def test_what_is_not_judged_yet_is_not_judged_as_something_else(task, problem):
 @pytest.mark.parametrize("kind", ["binary", "multi_class", "ordinal"])
 def test_classes_are_judged_ordered_or_not(kind):
     units.require_judged(Task(kind=kind, targets=("a",), classes=("x", "y")), "predictions.parquet")
+
+
+def _built(table, task):
+    return units.build(table, target=task.name, aggregate="mean", where="table", task=task)
+
+
+def test_several_targets_are_a_column_each_with_the_labels_they_have(table_of):
+    """Patient a has no label of the second target, and one image of b has none either."""
+    table = table_of(
+        ["a", "a", "b", "b", "b", "c", "c"],
+        [1, 1, 0, 0, 1, 1, 0],
+        [0.9, 0.7, 0.1, 0.3, 0.6, 0.8, 0.2],
+        image_id=["i1", "i2", "i3", "i4", "i3", "i5", "i5"],
+        target=["left", "left", "left", "left", "right", "left", "right"],
+    )
+    found = _built(table, Task(kind="multi_label", targets=("left", "right"), classes=("0", "1")))
+    assert (found.task, found.kind, found.columns) == ("multi_label", "patient", ("left", "right"))
+    np.testing.assert_allclose(found.truth, [[1, np.nan], [0, 1], [1, 0]])
+    np.testing.assert_allclose(found.score, [[0.8, np.nan], [0.2, 0.6], [0.8, 0.2]])
+    np.testing.assert_array_equal(found.stratum, [0, 0, 0])  # no class to draw within
+    right = found.only(1)
+    assert (right.columns, right.n_patients) == (("right",), 2)
+    np.testing.assert_array_equal(right.patient, [1, 2])
+    assert (right.patients_with(0), right.patients_without(0)) == (1, 1)
+
+
+def test_one_target_in_which_images_differ_makes_images_the_units(table_of):
+    table = table_of(
+        ["a", "a", "a", "a", "b"],
+        [1, 1, 0, 1, 0],
+        [0.5] * 5,
+        image_id=["i1", "i2", "i1", "i2", "i3"],
+        target=["left", "left", "right", "right", "left"],
+    )
+    found = _built(table, Task(kind="multi_label", targets=("left", "right"), classes=("0", "1")))
+    assert (found.kind, len(found.truth)) == ("image", 3)
+
+
+def test_amounts_are_averaged_over_images_and_keep_their_unit(table_of):
+    table = table_of(["a", "a", "b"], [61.5, 61.5, 40.25], [60.0, 70.0, 45.0], target="age")
+    found = _built(table, Task(kind="regression", targets=("age",)))
+    assert (found.task, found.kind) == ("regression", "patient")
+    np.testing.assert_allclose(found.truth, [[61.5], [40.25]])
+    np.testing.assert_allclose(found.score, [[65], [45]])
+
+
+def test_amounts_that_are_all_the_same_are_refused(table_of):
+    table = table_of(["a", "b"], [3.5, 3.5], [3.0, 4.0], target="age")
+    with pytest.raises(DataError, match=r"one amount only: every label is 3\.5"):
+        _built(table, Task(kind="regression", targets=("age",)))
+
+
+def test_ordered_classes_become_cuts_in_their_order(table_of):
+    """Not in that of their names: "none" comes last by name and first by meaning."""
+    grades = ("none", "mild", "severe")
+    shares = {"a": (0.7, 0.2, 0.1), "b": (0.1, 0.3, 0.6), "c": (0.2, 0.5, 0.3)}
+    truth = {"a": "none", "b": "severe", "c": "mild"}
+    table = table_of(
+        [key for key in shares for _ in grades],
+        [truth[key] == name for key in shares for name in grades],
+        [share for key in shares for share in shares[key]],
+        image_id=[f"i{key}" for key in shares for _ in grades],
+        target=[f"grade={name}" for _ in shares for name in grades],
+    )
+    task = Task(kind="ordinal", targets=("grade",), classes=grades)
+    found = units.build(table, target="grade", aggregate="mean", where="table", task=task)
+    assert found.columns == ("≥ mild", "≥ severe")
+    np.testing.assert_array_equal(found.truth, [[0, 0], [1, 1], [1, 0]])
+    np.testing.assert_allclose(found.score, [[0.3, 0.1], [0.9, 0.6], [0.8, 0.3]])
+    assert len(set(found.stratum)) == 3
+    true, called = ordered.classes(found)
+    np.testing.assert_array_equal(true, [0, 2, 1])
+    np.testing.assert_array_equal(called, [0, 2, 1])
+
+
+def test_a_table_of_other_targets_than_the_task_is_refused(table_of):
+    table = table_of(["a", "b"], [1, 0], [0.4, 0.2], target="left")
+    task = Task(kind="multi_label", targets=("right",), classes=("0", "1"))
+    with pytest.raises(DataError, match="holds the targets left where 'right'"):
+        _built(table, task)

@@ -10,17 +10,27 @@ from medssl.config.compare import CompareSettings
 from medssl.config.evaluate import EvaluateSettings
 from medssl.config.task import Task
 from medssl.evaluation import (
+    agreement,
     assessment,
+    calibration_error,
     cautions,
     comparison,
     curves,
+    decision,
+    delong,
     intervals,
     operating_points,
+    significance,
     units,
 )
 from medssl.evaluation.cautions import Circumstances
+from medssl.evaluation.label_efficiency import RANDOM, Arm
+from medssl.evaluation.significance import Plan
+from medssl.evaluation.trainings import Trainings
 from medssl.reporting import side_by_side
 from medssl.reporting.contents import Findings, compose
+
+SAME = {"kind": RANDOM, "start": RANDOM, "schedule": "full"}
 
 
 def _rows(n_patients, classes, seed):
@@ -75,9 +85,58 @@ def findings_of():
             risks=tuple(curves.risks(judged, k) for k in columns),
             cautions=cautions.find(judged, estimates, drifts, Circumstances()),
             notes=notes,
+            checks=delong.check(measured, 0.95),
+            calibration_errors=tuple(
+                calibration_error.find(judged, k, np.random.default_rng(0)) for k in columns
+            ),
+            decisions=tuple(_decisions(judged, draws)),
         )
 
     return build
+
+
+def _decisions(judged, draws):
+    at = np.linspace(0.1, 0.5, 11)
+    for k in range(len(judged.columns)):
+        yield decision.curve(judged, k, draws.over_all, 0.95, at, declared=True)
+
+
+@pytest.fixture(scope="session")
+def amounts_report(settings):
+    """A report on two amounts, of which the second is known for half of the patients."""
+    rng = np.random.default_rng(0)
+    label = rng.normal(60, 10, (60, 2)) * (1, 20)
+    rows = [
+        {
+            "image_id": f"i{n:03d}", "patient_key": f"secret{n:03d}", "site": None,
+            "target": ("age", "volume")[k], "label": label[n, k],
+            "score": label[n, k] + rng.normal(0, (5, 100)[k]), "repeat": 0, "fold": n % 3,
+            "seed": 0, "part": "test",
+        }
+        for n in range(60)
+        for k in range(2)
+        if k == 0 or n % 2
+    ]  # fmt: skip
+    table = tables.build(rows, predictions.PREDICTIONS)
+    task = Task(kind="regression", targets=("age", "volume"))
+    judged = units.build(table, target=task.name, aggregate="mean", where="table", task=task)
+    draws = intervals.draw_both(judged.stratum, 100, np.random.default_rng(0))
+    estimates = assessment.estimates(assessment.measure(judged, draws), 0.95)
+    found = Findings(
+        units=judged,
+        estimates=estimates,
+        operating_points=(),
+        folds=(),
+        drifts=(),
+        rocs=(),
+        calibrations=(),
+        risks=(),
+        cautions=(),
+        notes=(),
+        agreements=tuple(agreement.find(judged, k, draws.over_all, 0.95) for k in range(2)),
+    )
+    known = settings.model_copy(update={"threshold": "none", "prevalence": ()})
+    return compose(found, Origin(predictions_sha256="ef" * 32), known)
 
 
 @pytest.fixture(scope="session")
@@ -125,7 +184,7 @@ def foreign_report(findings_of, settings):
 def comparison_of(splits):
     """(names of runs, classes) -> a comparison of runs that differ in seed and schedule."""
 
-    def build(names=("plain", "slow & <sure>"), classes=("0", "1"), every=False):
+    def build(names=("plain", "slow & <sure>"), classes=("0", "1"), every=False, arms=()):
         runs = [
             side_by_side.Compared(
                 name=name,
@@ -136,6 +195,9 @@ def comparison_of(splits):
                 ),
                 units=judged,
                 estimates=assessment.estimates(measured, 0.95),
+                trainings=Trainings(aurocs=(0.7, 0.8)),
+                arm=arms[n] if arms else Arm(run=name, patients=60.0, **SAME),
+                tried=1 + n,
             )
             for n, name in enumerate(names)
             for judged, measured in [_measured(n, classes)]
@@ -144,7 +206,9 @@ def comparison_of(splits):
         found = comparison.differences(known, comparison.pairs(names, every=every), 0.95)
         settings = CompareSettings(runs=tuple(names), names=tuple(names), resamples=100)
         said = {"cautions": ("beware",), "notes": ("of note",)}
-        return side_by_side.compose(runs, found, settings, said)
+        plan = Plan(metrics=("auroc",), swaps=99, level=0.95, seed=0)
+        tests = significance.of(found, known, dict.fromkeys(names, splits), plan)
+        return side_by_side.compose(runs, found, tests, settings, said)
 
     return build
 

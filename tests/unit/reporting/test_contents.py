@@ -47,7 +47,9 @@ def test_tables_repeat_the_record(report, tmp_path):
 
 def test_it_counts_the_cohort(report):
     assert report["cohort"]["patients"] == report["cohort"]["images"] == 60
-    assert report["cohort"]["events"] == [{"column": "finding", "units": 30, "patients": 30}]
+    (event,) = report["cohort"]["events"]
+    assert (event["column"], event["units"], event["patients"]) == ("finding", 30, 30)
+    assert (event["labelled_units"], event["labelled_patients"]) == (60, 60)
     assert report["cohort"]["sites"] == ["north", "south"]
     assert report["unit"]["aggregate"] is None  # one image per patient: nothing to combine
     assert report["splits"]["repeats"] == 1

@@ -6,6 +6,7 @@ import pytest
 from html_outline import outline, text_of
 from jinja2 import UndefinedError
 
+from medssl.evaluation.label_efficiency import BY_CHANCE, RANDOM, REDUCED, Arm
 from medssl.reporting import page
 
 
@@ -150,7 +151,8 @@ def test_unknown_patients_are_not_counted(report):
 
 def test_what_is_missing_is_left_out(report):
     changed = copy.deepcopy(report)
-    changed["curves"]["calibration"] = []
+    changed["curves"]["calibration"] = changed["curves"]["decision"] = []
+    changed["calibration_error"] = changed["delong"] = []
     changed["estimates"] = [row for row in report["estimates"] if row["threshold"] is None][:2]
     changed["operating_points"] = []
     changed["threshold"] = None
@@ -182,12 +184,12 @@ def test_a_missing_fact_is_not_papered_over(report):
 
 def test_figures_are_well_formed_and_described(html):
     drawn = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
-    assert len(drawn) == 4
+    assert len(drawn) == 5
     for svg in drawn:
         root = ElementTree.fromstring(svg)
         assert root.get("viewBox")
         assert root.get("width") is None
-    assert html.count('role="group" aria-label=') == 4
+    assert html.count('role="group" aria-label=') == 5
 
 
 @pytest.mark.parametrize(
@@ -235,7 +237,7 @@ def compared(comparison_of):
 
 def test_a_comparison_shows_every_number_it_has(compared):
     text = text_of(page.render_comparison(compared))
-    assert "2 runs compared on the same folds; no correction for choosing among them" in text
+    assert "2 runs compared on the same folds, 3 configurations tried in all" in text
     for row in compared["estimates"]:
         assert f"{page.number(row['value'])} {page.number(row['low'])} to" in text
     for row in compared["differences"]:
@@ -245,6 +247,44 @@ def test_a_comparison_shows_every_number_it_has(compared):
     assert "schedule s0 s1" in text
     assert "Caution beware." in text
     assert "Note: of note." in text
+    (test,) = compared["tests"]
+    assert f"AUROC {page.chance(test['p'])} {page.chance(test['smallest_p'])}" in text
+    assert "plain 0.071 0.700, 0.800" in text
+    assert "By start" not in text
+    assert "By number" not in text
+
+
+def test_several_differences_are_corrected_for_their_number(comparison_of):
+    record = comparison_of(names=("a", "b", "c"), every=True)
+    text = text_of(page.render_comparison(record))
+    assert "Corrected for 3 (Holm)" in text
+    for row in record["tests"]:
+        shown = [page.chance(row[name]) for name in ("p", "smallest_p", "p_holm")]
+        corrected = row["corrected_t"]
+        assert f"AUROC {' '.join(shown)} p {page.chance(corrected['p'])}" in text
+
+
+def test_runs_of_several_starts_and_sizes_have_a_table_and_curves(comparison_of):
+    names = ("r", "own", "r20", "own20")
+    arms = [
+        Arm(run="r", kind=RANDOM, start=RANDOM, schedule="full", patients=60.5),
+        Arm(run="own", kind=REDUCED, start="vicreg <own>", schedule="full", patients=60.5),
+        Arm(run="r20", kind=RANDOM, start=RANDOM, schedule="full", patients=20),
+        Arm(run="own20", kind=REDUCED, start="vicreg <own>", schedule="full", patients=20),
+    ]
+    record = comparison_of(names=names, arms=arms)
+    html = page.render_comparison(record)
+    text = text_of(html)
+    value = {row["run"]: row["value"] for row in record["estimates"] if row["metric"] == "auroc"}
+    assert f"vicreg <own> own 60.5 {page.number(value['own'])}" in text
+    assert f"vicreg <own> own20 20 {page.number(value['own20'])}" in text
+    assert f"{BY_CHANCE} not among these runs" in text
+    assert "against r" in text
+    parsed = outline(html)
+    assert len(set(parsed.ids)) == len(parsed.ids)
+    drawn = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
+    assert len(drawn) == 4
+    assert all(ElementTree.fromstring(svg).get("viewBox") for svg in drawn)
 
 
 def test_a_comparison_needs_nothing_else_and_is_well_formed(compared):
@@ -269,3 +309,73 @@ def test_a_comparison_of_several_classes_draws_the_average(comparison_of):
     assert "macro average" in text
     for name in "abcd":
         assert re.search(rf"− plain {name} AUROC [+−]?[\d.]+ ", text)
+
+
+def test_a_second_opinion_stands_beside_the_interval(html, report):
+    text = text_of(html)
+    (check,) = report["delong"]
+    low, high = page.number(check["low"]), page.number(check["high"])
+    assert f"after DeLong: {low} to {high} (95 % interval; standard error" in text
+
+
+def test_a_calibration_error_never_stands_alone(html, report):
+    text = text_of(html)
+    (error,) = report["calibration_error"]
+    value, expected = page.number(error["value"]), page.number(error["expected"])
+    stated = f"{value}, where a perfectly calibrated model with these scores has {expected}"
+    assert text.count(stated) == 1
+    assert "calibration error" not in text.lower().replace(text[: text.index(stated)].lower(), "")
+
+
+def test_net_benefit_names_the_range_and_both_defaults(html, report):
+    text = text_of(html)
+    (curve,) = report["curves"]["decision"]
+    assert "The range was declared, not read off the curve" in text
+    for place in (0, 5, 10):
+        model, gain = page.number(curve["model"][place]), page.signed(curve["gain"][place])
+        assert f"{curve['threshold'][place]:g} {model} " in text
+        assert gain in text
+
+
+def test_net_benefit_at_a_threshold_alone_is_no_curve(report):
+    changed = copy.deepcopy(report)
+    (curve,) = changed["curves"]["decision"]
+    for name, values in curve.items():
+        curve[name] = values[:1] if isinstance(values, list) else values
+    curve["declared"] = False
+    text = text_of(page.render(changed))
+    assert re.search(r"No range was declared .*what stands here is the default threshold", text)
+    assert "Net benefit per patient" not in text
+
+
+def test_an_improper_metric_is_called_so(html):
+    text = text_of(html)
+    assert "F1 score (improper)" in text
+    assert "An improper metric can be better for a model that predicts worse" in text
+
+
+def test_intervals_say_which_kind_and_why(report):
+    changed = copy.deepcopy(report)
+    assert "Why this kind: BCa needs 1,000 resamples." in words_of(report)
+    changed["intervals"]["made"] = {"bca": 9, "percentile": 2, "wilson": 1}
+    assert "9 are BCa, 2 are by percentiles, 1 is Wilson" in words_of(changed)
+
+
+def test_amounts_have_a_page_without_classes(amounts_report):
+    content = page.render(amounts_report)
+    text = text_of(content)
+    assert "Mean absolute error, age" in text
+    assert "2 amounts in 60 patients" in text
+    assert "30 patients with a label" in text
+    assert "Limits of agreement" in text
+    for word in ("positive", "ROC", "AUROC", "Calibration curve", "None"):
+        assert word not in text
+    assert len(re.findall(r"<svg", content)) == 1
+    ElementTree.fromstring(re.search(r"<svg.*?</svg>", content, flags=re.DOTALL)[0])
+
+
+def test_amounts_of_single_patients_are_shown_with_three_digits(amounts_report):
+    for row in amounts_report["curves"]["agreement"]:
+        for value in (*row["predicted"], *row["label"]):
+            assert value == float(f"{value:.3g}")
+        assert row["predicted"] == sorted(row["predicted"])
