@@ -22,6 +22,12 @@ def tune(  # noqa: PLR0913 - one parameter per option
         list[str] | None,
         typer.Option(help="Label column; default: the only one. Repeat it for several at once."),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="binary, multi_class, multi_label, ordinal or regression; default: by the labels."
+        ),
+    ] = None,
     trials: Annotated[
         int | None, typer.Option(min=1, help="Configurations tried for each fold; default 20.")
     ] = None,
@@ -66,7 +72,8 @@ def tune(  # noqa: PLR0913 - one parameter per option
     from medssl.config.tune import TuneSettings, read_space
 
     flags = {
-        "archive": archive, "init_from": init_from, "target": target or None, "trials": trials,
+        "archive": archive, "init_from": init_from, "target": target or None, "task": task,
+        "trials": trials,
         "inner_folds": inner_folds, "space": None if space is None else read_space(space),
         "folds": folds, "repeats": repeats, "split.by": split, "group": group,
         "batch_size": batch_size, "image_size": image_size, "seed": seed, "smoke": smoke,

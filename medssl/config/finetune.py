@@ -195,7 +195,7 @@ class FinetuneSettings(Settings):
     random_views: bool = True  # False: images as they are, and features of frozen layers are kept
     batch_size: AtLeast2 | Auto = "auto"  # images per optimiser step
     image_size: Side | Auto = "auto"  # px, side of the square the encoder sees
-    depth: AtLeast1 | Auto = "auto"  # 3D: slices of the volume the encoder sees
+    depth: AtLeast1 | Auto | None = "auto"  # slices of a volume the encoder sees; None in 2D
     dropout: float = Field(default=0.1, ge=0, lt=1)  # before the linear head
     precision: Precision = "auto"
     seed: int = 0
@@ -208,7 +208,7 @@ class FinetuneSettings(Settings):
     def shape(self) -> tuple[int, ...]:
         """Of what the encoder sees, px: (rows, columns) or (slices, rows, columns); resolved."""
         side = int(self.image_size)
-        return (side, side) if self.spatial_dims == 2 else (int(self.depth), side, side)
+        return (side, side) if self.depth is None else (int(self.depth), side, side)
 
     @model_validator(mode="after")
     def _repeats_differ(self) -> Self:
@@ -271,7 +271,7 @@ def resolve_dims(settings: FinetuneSettings, source: Mapping[str, Any]) -> tuple
             where="pooling",
             fix="--pooling none, or an encoder of images",
         )
-    if found[0] == 2 and settings.depth != "auto":
+    if found[0] == 2 and settings.depth not in ("auto", None):
         raise UsageError(
             "images have no depth",
             where="depth",
@@ -314,6 +314,8 @@ def resolve(settings: FinetuneSettings, facts: Facts) -> tuple[FinetuneSettings,
         found["depth"] = (depth, why)
     update = {k: v for k, (v, _) in found.items() if getattr(settings, k) == "auto"}
     reasons = [f"{k} {v} (auto: {found[k][1]})" for k, v in update.items()]
+    if dims == 2:
+        update["depth"] = None
     if settings.inner.share == "auto":
         update["inner"] = settings.inner.model_copy(update={"share": share})
         reasons.append(

@@ -79,8 +79,8 @@ class Cohort:
         count = np.bincount(owner[known], minlength=len(names))
         mean = np.divide(total, count, out=np.full(len(names), np.nan), where=count > 0)
         n_parts = min(_PARTS, max(2, len(names) // 10))
-        edges = np.nanquantile(mean, np.linspace(0, 1, n_parts + 1)[1:-1])
-        part = np.searchsorted(edges, mean, side="right")
+        part = np.empty(len(names), dtype=np.int64)
+        part[np.argsort(mean, kind="stable")] = np.arange(len(names)) * n_parts // len(names)
         return [(f"part {part[k] + 1} of {n_parts}",) for k in owner]
 
     def rows(self, numbers: NDArray[np.int64]) -> Self:

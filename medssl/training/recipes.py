@@ -25,7 +25,7 @@ from medssl.foundation import plugins
 from medssl.foundation.errors import DataError, UsageError
 from medssl.models import pooling
 from medssl.models.site_model import HEAD, SiteModel
-from medssl.training import encoders, imbalance, phases, runtime
+from medssl.training import encoders, imbalance, phases, runtime, splitting
 from medssl.training.phases import Phase
 
 SMOKE_PATIENTS = 16
@@ -212,17 +212,6 @@ def _shortened(settings: FinetuneSettings, n: int) -> FinetuneSettings:
     return settings.model_copy(update=small)
 
 
-def _training_share(settings: FinetuneSettings, cohort: Cohort) -> float:
-    """Return which share of the cohort a fold trains on, roughly."""
-    split, sites = settings.split, cohort.table["site"].to_pylist()
-    if split.by == "time":
-        return 1 - split.test_share
-    if split.by == "hold_out":
-        return 1 - sum(site in split.hold_out for site in sites) / len(sites)
-    n = len(set(sites)) if split.by == "site" else settings.folds
-    return (n - 1) / max(1, n)
-
-
 def _facts(
     settings: FinetuneSettings, cohort: Cohort, dims: int, known: dict[str, Any], device: str
 ) -> Facts:
@@ -233,7 +222,7 @@ def _facts(
     amounts = cohort.task.kind == "regression"
     store = open_store(cohort.archive, cohort.table, dims)
     return Facts(
-        n_train=max(1, round(len(cohort) * _training_share(settings, cohort))),
+        n_train=max(1, round(len(cohort) * splitting.training_share(settings, cohort))),
         fewest=len(set(cohort.patients)) // 2 if amounts else min(map(len, holders.values())),
         side=store.side,
         depth_share=getattr(store, "depth_share", 1.0),

@@ -62,12 +62,7 @@ def prepare(settings: FinetuneSettings, cohort: Cohort) -> Split:
         DataError: Labels, sites, times or imported folds do not allow it.
         ArtifactError: The imported `splits.json` is none.
     """
-    people = protocols.people(
-        cohort.patients,
-        cohort.strata,
-        cohort.table["site"].to_pylist(),
-        amounts=cohort.task.kind == "regression",
-    )
+    people = _people(cohort)
     seed = seeding.derive(settings.seed, "folds")
     plan, inputs = _plan(settings, cohort, people, seed)
     share = float(settings.inner.share)
@@ -82,6 +77,28 @@ def prepare(settings: FinetuneSettings, cohort: Cohort) -> Split:
         unused=_each(unused, n),
         notes=(*plan.notes, *_sizes(people, plan), *_choosing(settings, people, apart)),
         inputs=inputs,
+    )
+
+
+def training_share(settings: FinetuneSettings, cohort: Cohort) -> float:
+    """Return the share of the rows that a model learns or chooses from, the mean over folds."""
+    people = _people(cohort)
+    plan, _ = _plan(settings, cohort, people, seeding.derive(settings.seed, "folds"))
+    patients = np.array(cohort.patients)
+    shares = [
+        np.isin(patients, plan.training(people, repeat, fold)).mean()
+        for repeat in range(len(plan.test_fold))
+        for fold in range(plan.n_folds)
+    ]
+    return float(np.mean(shares))
+
+
+def _people(cohort: Cohort) -> People:
+    return protocols.people(
+        cohort.patients,
+        cohort.strata,
+        cohort.table["site"].to_pylist(),
+        amounts=cohort.task.kind == "regression",
     )
 
 

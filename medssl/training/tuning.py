@@ -178,7 +178,14 @@ def run_fold(tuning: Tuning, fold: Fold, out: Path, started: Runtime, reporter: 
     trials.write(folder / "trials.parquet", [replace(one, chosen=one is best) for one in found])
     plain = relative_to(folder, to_plain(recipe.settings))
     files.write_text(folder / "config.yaml", yaml.safe_dump(plain, sort_keys=False))
-    cross_validate.run_fold(started, recipe, fold, reporter)
+    try:
+        cross_validate.run_fold(started, recipe, fold, reporter)
+    except TrainingError as error:
+        raise TrainingError(
+            f"with what was chosen ({said(best.settings)}) {error.problem}",
+            where=str(fold.folder),
+            fix="leave the highest rates out of the space, and start a new run",
+        ) from error
 
 
 def run_fold_apart(settings: TuneSettings, out: Path, device: str, number: int) -> None:

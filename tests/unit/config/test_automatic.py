@@ -147,7 +147,7 @@ def test_finetuning_takes_its_input_from_the_pretrained_encoder():
 
 def test_finetuning_from_random_weights_resolves_everything_but_the_target():
     settings, _ = finetune.resolve(finetuning(), finetune.Facts(n_train=20, fewest=5, side=256))
-    left = ["depth", "loss", "probe", "probe_epochs", "target", "task"]
+    left = ["loss", "probe", "probe_epochs", "target", "task"]
     assert sorted(autos(settings.model_dump())) == left  # from the labels, or by the schedule
     assert settings.batch_size == 5
 

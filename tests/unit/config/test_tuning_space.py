@@ -24,7 +24,7 @@ FIXED = {  # every other setting: who is tested, what is asked, what models are 
     "archive", "init_from", "allow_partial", "target", "task", "order", "positive", "spatial_dims",
     "pooling", "slices", "group", "aliases", "encoder", "encoder_options", "split", "folds",
     "repeats", "inner", "fractions", "baselines", "prior_correction", "calibration", "gate",
-    "image_size", "depth", "precision", "seed", "intensity", "smoke",
+    "image_size", "depth", "precision", "seed", "seeds", "intensity", "smoke",
 }  # fmt: skip
 
 
@@ -127,7 +127,9 @@ def test_values_are_put_where_they_belong_and_leave_the_rest_alone():
     assert (found.schedule, found.epochs, found.seed) == ("lp_ft", 7, 3)
     assert settings.optim.weight_decay != 0.01
     assert type(found) is FinetuneSettings
-    rest = found.model_copy(update={k: getattr(settings, k) for k in ("optim", "schedule", "epochs")})
+    rest = found.model_copy(
+        update={k: getattr(settings, k) for k in ("optim", "schedule", "epochs")}
+    )
     assert all(getattr(rest, name) == getattr(settings, name) for name in type(rest).model_fields)
 
 
