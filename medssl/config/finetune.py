@@ -208,7 +208,7 @@ class FinetuneSettings(Settings):
     def shape(self) -> tuple[int, ...]:
         """Of what the encoder sees, px: (rows, columns) or (slices, rows, columns); resolved."""
         side = int(self.image_size)
-        return (side, side) if self.depth is None else (int(self.depth), side, side)
+        return (side, side) if self.spatial_dims == 2 else (int(self.depth or 1), side, side)
 
     @model_validator(mode="after")
     def _repeats_differ(self) -> Self:

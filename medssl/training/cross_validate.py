@@ -155,10 +155,11 @@ def cost(runtime: Runtime, recipe: Recipe, folds: Sequence[Fold]) -> Cost:
     kept = KeptFeatures(runtime, recipe, model, train, batches)
     shown = (_call(step) for step in batches.steps(trial.FOREVER))
     groups, seconds, steps = model.groups(), 0.0, 0
+    on_cpu = runtime.device.type == "cpu"
     for phase in recipe.phases:
         if kept.serve(phase):
             continue
-        module, stepped = runtime.setup(model, phases.optimizer(phase, groups))
+        module, stepped = runtime.setup(model, phases.optimizer(phase, groups, fused=on_cpu))
         for released, epochs in Counter(phase.released).items():
             model.release_only(released)
             pace = trial.seconds_per_step(
@@ -194,6 +195,7 @@ def _fit(  # noqa: PLR0913 - one value per thing it needs
     kept: KeptFeatures | None = None,
 ) -> None:
     groups = model.groups()
+    on_cpu = runtime.device.type == "cpu"
     epoch = step = 0
     shown = reporter.track(
         _arguments(batches, recipe.phases, kept),
@@ -203,7 +205,7 @@ def _fit(  # noqa: PLR0913 - one value per thing it needs
         each=batches.batch_size,
     )
     for phase in recipe.phases:
-        module, stepped = runtime.setup(model, phases.optimizer(phase, groups))
+        module, stepped = runtime.setup(model, phases.optimizer(phase, groups, fused=on_cpu))
         moved = phases.scheduler(phase, stepped, batches.steps_per_epoch)
         state = TrainState(module, stepped, moved, batches.seed, epoch=epoch, step=step)
         if kept is not None:

@@ -149,7 +149,9 @@ def _decays(rates: FinetuneOptim, groups: Sequence[str]) -> dict[str, float]:
     return decay | rates.group_weight_decay
 
 
-def optimizer(phase: Phase, groups: Mapping[str, Sequence[nn.Module]]) -> AdamW:
+def optimizer(
+    phase: Phase, groups: Mapping[str, Sequence[nn.Module]], *, fused: bool = False
+) -> AdamW:
     """Return the optimiser of a phase over the modules of every layer group."""
     return optim.adamw(
         {
@@ -159,6 +161,7 @@ def optimizer(phase: Phase, groups: Mapping[str, Sequence[nn.Module]]) -> AdamW:
             for name, modules in groups.items()
         },
         decay_all=phase.decay_all,
+        fused=fused,
     )
 
 
