@@ -10,6 +10,8 @@ from medssl import freezing, losses
 from medssl.cli import console, options
 from medssl.models import encoders
 
+_NOT_JUDGED = {"regression", "multi_label"}  # by `medssl evaluate`, so far
+
 
 def finetune(  # noqa: PLR0913 - one parameter per option
     archive: options.Archive = None,
@@ -181,7 +183,8 @@ def finetune(  # noqa: PLR0913 - one parameter per option
         ("run", result.folder),
     ]
     several = [str(run) for run in (folder, *(arm.folder for arm in result.arms))]
-    following = shlex.join(["medssl", "compare" if result.arms else "evaluate", *several])
+    command = "compare" if result.arms else "evaluate"
+    following = "" if result.task in _NOT_JUDGED else shlex.join(["medssl", command, *several])
     console.show("finetune", result, rows, as_json=as_json, next_command=following)
 
 

@@ -141,7 +141,12 @@ def _listed(given: object) -> object:
     return (given,) if isinstance(given, str) and given != "auto" else given
 
 
+def _written(given: object) -> object:
+    return str(given) if isinstance(given, int | float) else given
+
+
 Targets = Annotated[tuple[str, ...] | Auto, BeforeValidator(_listed)]
+Value = Annotated[str, BeforeValidator(_written)]  # of a label, which YAML may take for a number
 
 
 class FinetuneSettings(Settings):
@@ -154,13 +159,14 @@ class FinetuneSettings(Settings):
     allow_partial: bool = False  # accept weights that do not fill the encoder
     target: Targets = "auto"  # label columns; auto: the only one there is
     task: Kind | Auto = "auto"  # auto: from the labels
-    order: tuple[str, ...] = ()  # classes of an ordinal target, lowest first; empty: sorted
-    positive: str | None = None  # None: 1 or true, else the last class in sort order
+    order: tuple[Value, ...] = ()  # classes of an ordinal target, lowest first; empty: sorted
+    positive: Value | None = None  # None: 1 or true, else the last class in sort order
     spatial_dims: Literal[2, 3] | Auto = "auto"  # auto: as pretrained, else 2
     pooling: Literal["none", "mean", "max", "attention"] = "none"  # one score of a series from
     # its slices
     slices: AtLeast2 = 16  # of a series, where they are pooled; evenly spaced
-    group: Literal["patient", "none"] = "patient"  # none: every image is its own patient
+    group: Literal["patient", "none"] = "patient"  # none: every series, or loose image, is its
+    # own patient
     aliases: Path | None = None  # a reduce run or its probable_alias.csv, looked at by a person:
     # ids of one patient count as one
     schedule: str = "full"
@@ -173,7 +179,7 @@ class FinetuneSettings(Settings):
     seeds: AtLeast1 = 1  # trainings of every fold that differ in all that is drawn but the folds
     inner: Inner = Inner()
     fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (1.0,)  # of the training patients
-    baselines: tuple[str, ...] = ()  # random, or weights: the same folds from other weights
+    baselines: tuple[Path | Literal["random", "none"], ...] = ()  # other weights on the same folds
     epochs: AtLeast1 | Auto = "auto"  # of the schedule; probe_epochs come before them
     probe_epochs: Annotated[int, Field(ge=0)] | Auto = "auto"  # auto: what the schedule wants
     probe: Probe = Probe()
@@ -226,7 +232,7 @@ class FinetuneSettings(Settings):
     def _aliases_of_patients(self) -> Self:
         if self.aliases is not None and self.group == "none":
             raise UsageError(
-                "no patients to merge where every image is its own patient",
+                "no patients to merge where every series is its own patient",
                 where="aliases",
                 fix="leave out --aliases, or --group none",
             )

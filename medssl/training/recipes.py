@@ -29,6 +29,7 @@ from medssl.training import encoders, imbalance, phases, runtime, splitting
 from medssl.training.phases import Phase
 
 SMOKE_PATIENTS = 16
+_CALIBRATED = ("binary", "multi_class", "ordinal")  # tasks with one class per row
 _SMOKE_STEPS = 2
 _LIKELIHOOD = {
     "binary": "cross_entropy",
@@ -113,6 +114,8 @@ def prepare(settings: FinetuneSettings, *, device: str = "auto") -> Recipe:
         update={"target": task.targets, "task": task.kind, "positive": task.positive}
     )
     settings, judge = _loss(settings, task)
+    _refuse_order(settings, task)
+    settings, uncalibrated = _calibration(settings, task)
     imbalance.refuse(settings, task, judge)
     make = encoders.factory(
         settings.encoder,
@@ -145,6 +148,7 @@ def prepare(settings: FinetuneSettings, *, device: str = "auto") -> Recipe:
             *reasons,
             *of_probe,
             *_training_notes(settings, planned),
+            *uncalibrated,
             *imbalance.notes(settings, judge),
         ),
         inputs={**people.inputs, **({"init_from": init["weights_sha256"]} if init else {})},
@@ -231,6 +235,37 @@ def _facts(
     )
 
 
+def _refuse_order(settings: FinetuneSettings, task: Task) -> None:
+    if settings.order and task.kind != "ordinal":
+        raise UsageError(
+            f"an order of classes is for ordinal tasks, this one is {task.kind}",
+            where="order",
+            fix="--task ordinal, or --set order=[]",
+        )
+
+
+def _calibration(
+    settings: FinetuneSettings, task: Task
+) -> tuple[FinetuneSettings, tuple[str, ...]]:
+    """Return the settings without a calibration that the task has no use for, and say so.
+
+    Raises:
+        UsageError: Isotonic regression of anything but two classes.
+    """
+    kind = settings.calibration
+    if kind == "isotonic" and task.kind != "binary":
+        other = "temperature" if task.kind in _CALIBRATED else "none"
+        raise UsageError(
+            f"isotonic calibration is for two classes, this task is {task.kind}",
+            where="calibration",
+            fix=f"--set calibration={other}",
+        )
+    if kind == "none" or task.kind in _CALIBRATED:
+        return settings, ()
+    why = "several targets are not calibrated" if task.has_probabilities else "amounts have none"
+    return settings.model_copy(update={"calibration": "none"}), (f"calibration none: {why}",)
+
+
 def _loss(settings: FinetuneSettings, task: Task) -> tuple[FinetuneSettings, ModuleType]:
     """Return the settings with the loss by name, and its file.
 
@@ -311,6 +346,9 @@ def _overlap(init: dict[str, Any], cohort: Cohort) -> tuple[str, ...]:
 def _training_notes(settings: FinetuneSettings, planned: tuple[Phase, ...]) -> tuple[str, ...]:
     """Return what a reader of the result must know about how it was trained."""
     notes = []
+    usual = FinetuneSettings.model_fields["slices"].default
+    if settings.pooling == "none" and settings.slices != usual:
+        notes.append(f"slices {settings.slices} without effect: no slices are pooled")
     never = phases.never_trained(planned)
     if never and settings.init_from == "none":
         notes.append(f"{', '.join(never)} stay random: {settings.schedule} never trains them")

@@ -26,7 +26,16 @@ from medssl.foundation import files, seeding
 from medssl.foundation.cost import Cost
 from medssl.foundation.errors import DataError, TrainingError, UsageError
 from medssl.foundation.reporting import Reporter, Silent
-from medssl.training import cross_validate, parallel, quick_look, recipes, runtime, search, site_run
+from medssl.training import (
+    cross_validate,
+    parallel,
+    quick_look,
+    recipes,
+    runtime,
+    search,
+    site_run,
+    splitting,
+)
 from medssl.training.cross_validate import Fold
 from medssl.training.recipes import Recipe
 from medssl.training.runtime import Runtime
@@ -140,6 +149,7 @@ def _inside(tuning: Tuning, fold: Fold) -> Prepared:
     share = float(settings.inner.share)
     apart = set_apart.inner(plan, among, share=share, seed=seed) if share else ()
     split = Split(people=among, plan=plan, inner=apart, unused=(), notes=())
+    splitting.refuse_unlearnable(split, cohort)
     return Prepared(recipe=replace(recipe, cohort=cohort), split=split)
 
 

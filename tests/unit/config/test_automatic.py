@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from medssl.config import finetune, pretrain
+from medssl.config import finetune, loading, pretrain
+from medssl.foundation.errors import UsageError
 
 
 def pretraining(**given):
@@ -237,3 +238,15 @@ def test_by_epochs_a_selection_decides_for_itself():
     settings, _ = resolved(pretraining(), 100, n_whole=1000)
     assert settings == resolved(pretraining(), 100)[0]
     assert pretrain.steps_per_epoch(settings, n_images=100, n_whole=1000) == 4
+
+
+def test_values_of_labels_may_be_written_as_numbers():
+    """`--set order=[3,2,1,0]` is read as numbers, and labels are text."""
+    given = loading.Sources(
+        sets=["order=[3,2,1.5,0]", "positive=1"], flags={"archive": "a", "init_from": "none"}
+    )
+    settings = loading.resolve(finetune.FinetuneSettings, "finetune", given)
+    assert (settings.order, settings.positive) == (("3", "2", "1.5", "0"), "1")
+    with pytest.raises(UsageError, match=r"order\.0"):
+        wrong = loading.Sources(sets=["order=[[1]]"], flags={"archive": "a", "init_from": "none"})
+        loading.resolve(finetune.FinetuneSettings, "finetune", wrong)
