@@ -167,12 +167,17 @@ def test_amounts_are_dealt_evenly_and_no_part_must_be_everywhere(sizes, n_folds,
     assert folds.deal(backwards, n_folds=n_folds, repeats=2, seed=seed) == plans
     for plan in plans:
         assert list(plan) == sorted(strata)
-        for keys in (list(strata), *([k for k in strata if strata[k] == p] for p in strata.values())):
+        for keys in (
+            list(strata),
+            *([k for k in strata if strata[k] == p] for p in strata.values()),
+        ):
             held = [sum(plan[key] == fold for key in keys) for fold in range(n_folds)]
             assert max(held) - min(held) <= 1
 
 
-@pytest.mark.parametrize(("n", "fix"), [(7, "use at most 3 folds"), (3, "no number of folds works")])
+@pytest.mark.parametrize(
+    ("n", "fix"), [(7, "use at most 3 folds"), (3, "no number of folds works")]
+)
 def test_folds_of_amounts_that_are_too_many_name_the_most(n, fix):
     with pytest.raises(DataError, match=f"5 folds of {n} patients") as caught:
         folds.deal({str(k): "a" for k in range(n)}, n_folds=5, repeats=1, seed=0)

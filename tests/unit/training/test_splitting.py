@@ -316,22 +316,6 @@ def test_amounts_that_a_fold_cannot_learn_are_refused_beforehand(folder, known, 
     assert splitting.prepare(settings, every).plan.n_folds == 3
 
 
-def test_amounts_that_are_nearly_all_zero_are_split(folder):
-    """22 of 24 patients have the amount 0."""
-    cohort = cohorts.read(folder, ("amount",))
-    settings = FinetuneSettings(archive=folder, init_from="none", folds=5, inner={"share": 0.2})
-    rare = np.where(np.isin(cohort.patients, [_key(p) for p in range(2, N)]), 0.0, cohort.label[:, 0])
-    rare[np.isin(cohort.patients, [_key(0)])] = 3.0
-    for seed in range(5):
-        own = settings.model_copy(update={"seed": seed, "inner": settings.inner.model_copy(
-            update={"share": 0.0})})  # fmt: skip
-        split = splitting.prepare(own, replace(cohort, label=rare[:, None]))
-        sizes = np.bincount(list(split.plan.test_fold[0].values()))
-        assert sizes.tolist() in ([5, 5, 5, 5, 4], sorted(sizes.tolist(), reverse=True)) or (
-            sorted(sizes.tolist()) == [4, 5, 5, 5, 5]
-        )
-
-
 @pytest.mark.parametrize("kind", ["temperature", "isotonic"])
 def test_models_that_stay_uncalibrated_are_said_beforehand(folder, kind):
     """Of 16 training patients, 8 of a class, a fifth is two; as many as are told here."""
