@@ -75,7 +75,7 @@ def finetune(  # noqa: PLR0913 - one parameter per option
     ] = None,
     group: Annotated[
         str | None,
-        typer.Option(help="patient, or none: every image is its own patient; default patient."),
+        typer.Option(help="patient, or none: every series is its own patient; default patient."),
     ] = None,
     aliases: Annotated[
         Path | None,

@@ -49,7 +49,7 @@ def tune(  # noqa: PLR0913 - one parameter per option
         typer.Option(help="Who is tested: folds, site (each once), hold_out, time or file."),
     ] = None,
     group: Annotated[
-        str | None, typer.Option(help="patient, or none: every image is its own patient.")
+        str | None, typer.Option(help="patient, or none: every series is its own patient.")
     ] = None,
     preset: Annotated[
         str | None, typer.Option(help="A named set of settings of finetune: bpd2025.")

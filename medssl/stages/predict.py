@@ -167,7 +167,9 @@ def run(
             told.note(note)
         tracked = told.track(models.folds, task="models", unit="models")
         said = models.say(started, settings.archive, ready.rows, tracked)
-        unusual = said.rarity <= settings.unusual if ready.can_mark else None
+        unusual = None
+        if said.rarity is not None and ready.can_mark:
+            unusual = np.asarray(said.rarity <= settings.unusual)
         table = _table(ready.rows, said, task, unusual)
         n_unusual = None if unusual is None else int(unusual.sum())
         record = PredictInfo(

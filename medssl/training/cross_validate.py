@@ -193,8 +193,8 @@ def cost(runtime: Runtime, recipe: Recipe, folds: Sequence[Fold]) -> Cost:
     started = time.perf_counter()
     width = predict.features(runtime, model, few.archive, few.table, recipe.input).shape[1]
     gated = recipe.settings.gate
-    passes = any(map(kept.serve, recipe.phases))  # their steps are next to nothing
-    passes += gated and not kept.serve(recipe.phases[-1])
+    passes = int(any(map(kept.serve, recipe.phases)))  # their steps are next to nothing
+    passes += int(gated and not kept.serve(recipe.phases[-1]))
     seen = len(fold.test) + len(fold.inner) + passes * len(fold.train)
     seconds += (time.perf_counter() - started) / len(few) * seen
     size = gates.n_bytes(len(train), len(fold.test), width) if gated else 0

@@ -50,8 +50,9 @@ def labelled(tmp_path_factory, run_main):
                     "right": right if patient < 20 else "",
                     "letter": "xyz"[grade],
                     "grade": GRADES[grade],
-                    "zero": rng.integers(1, 9) if patient in (5, 17) else 0,
-                    "rare": patient if patient in (2, 9, 14, 21) else "",
+                    "zero": patient if patient in (2, 5, 9, 17, 20) else 0,
+                    "rare": patient + number if patient in (2, 5, 9, 17, 20) else "",
+                    "single": number if patient == 7 else "",
                     "amount": f"{1.5 * left + right + 0.1 * rng.normal():.3f}",
                 }
             )
@@ -177,7 +178,7 @@ PROBE = ("--schedule", "linear_probe", "--set", "random_views=false")
 
 
 def test_amounts_that_few_have_or_that_are_mostly_zero_train(labelled, run_main, tmp_path):
-    """Six folds: two of them at least test nobody of the four whose `rare` is known."""
+    """Six folds: one of them at least tests nobody of the five whose `rare` is known."""
     words = ("--target", "amount", "--target", "rare", "--task", "regression", *PROBE)
     out = tmp_path / "rare"
     said = run_main("finetune", labelled / "archive", *words, *FAST, "--folds", 6, "-o", out)
@@ -186,20 +187,20 @@ def test_amounts_that_few_have_or_that_are_mostly_zero_train(labelled, run_main,
     assert "calibration none: amounts have none" in notes
     table = predictions.read(out / "predictions.parquet").to_pandas()
     tests = table[table["part"] == "test"]
-    assert tests.groupby("target").size().to_dict() == {"amount": 48, "rare": 8}
-    assert tests[tests["target"] == "rare"]["fold"].nunique() <= 4
+    assert tests.groupby("target").size().to_dict() == {"amount": 48, "rare": 10}
+    assert tests[tests["target"] == "rare"]["fold"].nunique() <= 5
     zero = ("--target", "zero", "--task", "regression", *PROBE, "--slices", 8)
     said = run_main(
-        "finetune", labelled / "archive", *zero, *FAST, "--folds", 8, "-o", tmp_path / "z"
+        "finetune", labelled / "archive", *zero, *FAST, "--folds", 3, "-o", tmp_path / "z"
     )
     assert said[0] == 0, said
     assert "slices 8 without effect: no slices are pooled" in json.loads(said[1])["notes"]
 
 
 def test_an_amount_that_a_fold_cannot_learn_stops_the_run_before_it(labelled, run_main, tmp_path):
-    words = ("--target", "rare", "--target", "zero", "--task", "regression", *PROBE)
+    words = ("--target", "amount", "--target", "single", "--task", "regression", *PROBE)
     out = tmp_path / "run"
     code, said, _ = run_main("finetune", labelled / "archive", *words, *FAST, "-o", out)
     assert code == 3, said
-    assert "target 'zero' has one value only among the patients that repeat 1, fold" in said
+    assert "target 'single' has no label among the patients that repeat 1, fold" in said
     assert not out.exists()

@@ -247,6 +247,6 @@ def test_values_of_labels_may_be_written_as_numbers():
     )
     settings = loading.resolve(finetune.FinetuneSettings, "finetune", given)
     assert (settings.order, settings.positive) == (("3", "2", "1.5", "0"), "1")
+    wrong = loading.Sources(sets=["order=[[1]]"], flags={"archive": "a", "init_from": "none"})
     with pytest.raises(UsageError, match=r"order\.0"):
-        wrong = loading.Sources(sets=["order=[[1]]"], flags={"archive": "a", "init_from": "none"})
         loading.resolve(finetune.FinetuneSettings, "finetune", wrong)

@@ -47,7 +47,7 @@ def test_a_temperature_minimises_the_log_loss_of_labels_by_succession():
 
 def test_patients_told_apart_without_a_mistake_do_not_make_certain():
     """Of ten of ten right one may say (10 + 1) / (10 + 2), whatever the score was."""
-    score, label = np.array([[0.6]] * 10 + [[0.4]] * 10), np.repeat([1, 0], 10)
+    score, label = np.array([[0.7]] * 10 + [[0.3]] * 10), np.repeat([1, 0], 10)
     corrected = fit("temperature", score, label).apply(score)
     np.testing.assert_allclose(corrected[:, 0], np.repeat([11 / 12, 1 / 12], 10), atol=1e-4)
     of_two = np.hstack([1 - score, score])
@@ -114,6 +114,7 @@ def test_a_calibrator_can_be_kept_as_a_record(kind):
 
 
 def test_probabilities_of_nothing_and_of_all_stay_finite():
-    score = np.array([[0.0], [1.0], [0.0], [1.0]])
-    found = calibrators.fit("temperature", score, np.array([0, 1, 1, 0]))
+    score = np.array([[0.0], [1.0], [0.0], [1.0]] * 10)
+    found = fit("temperature", score, np.array([0, 1, 1, 0] * 10))
+    assert found.kind == "temperature"
     assert np.isfinite(found.apply(score)).all()
