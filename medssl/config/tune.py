@@ -57,7 +57,11 @@ class Dimension(Settings):
                 fix="give a list, such as [10, 20], or {low: 1e-5, high: 1e-2, log: true}",
             )
         if ranged and (self.low is None or self.high is None or not self.low < self.high):
-            raise UsageError("a range needs a low end below its high end", where=where)
+            raise UsageError(
+                "a range needs a low end below its high end",
+                where=where,
+                fix="give both, as {low: 1e-5, high: 1e-2}",
+            )
         if self.log and self.ends[0] <= 0:
             raise UsageError(
                 f"orders of magnitude start above 0, got {self.low}",
