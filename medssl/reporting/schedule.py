@@ -7,6 +7,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from medssl.reporting.figures import COLOURS, FAINT, INK, STYLE, STYLES
@@ -70,7 +71,7 @@ def _scale(axes: Axes, peaks: Sequence[float]) -> None:
     axes.set_yscale("log")
     axes.set_ylim(lowest / _WIDE, 2.5 * highest)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_minor_formatter(lambda value, _: "")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel("Learning rate (log)")
 
 
