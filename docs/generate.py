@@ -14,7 +14,7 @@ from types import ModuleType
 
 import typer
 
-from medssl import freezing, methods, reduction
+from medssl import freezing, losses, methods, reduction
 from medssl.cli.main import app
 from medssl.config import loading
 from medssl.foundation import plugins
@@ -28,6 +28,7 @@ FOLDERS: dict[str, ModuleType] = {
     "--method": methods,
     "--encoder": encoders,
     "--schedule": freezing,
+    "--loss": losses,
     "--by": reduction,
     "by content": readers,
 }

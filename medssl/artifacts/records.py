@@ -37,7 +37,15 @@ def read_as(kind: type[T], path: Path, expected: str) -> T:
     Raises:
         ArtifactError: The file is missing, is not JSON, has another schema, or lacks a key.
     """
-    record = read(path, expected)
+    return fill(kind, read(path, expected), path)
+
+
+def fill(kind: type[T], record: Mapping[str, Any], path: Path) -> T:
+    """Return a record as the frozen dataclass ``kind``; lists become tuples.
+
+    Raises:
+        ArtifactError: It lacks a key.
+    """
     known = fields(kind)  # type: ignore[arg-type]  # a dataclass by contract
     needed = [f.name for f in known if f.default is MISSING and f.default_factory is MISSING]
     missing = [name for name in needed if name not in record]

@@ -27,6 +27,7 @@ from medssl.foundation.errors import ArtifactError, Interrupted, MedSSLError, Us
 STATUS_SCHEMA = "medssl.status/1"
 ENV_SCHEMA = "medssl.env/1"
 _REMAKE = "restore the file, or run the stage again in another folder"
+_ALIKE = {"finetune": ("finetune", "tune")}  # stages that leave the same files behind
 LIBRARIES = (
     "lightning-fabric", "monai", "nibabel", "numpy", "pillow", "pyarrow", "pydantic", "pydicom",
     "safetensors", "scikit-learn", "scipy", "torch",
@@ -130,12 +131,8 @@ def create(
             files.sweep(out)
     if resume:
         _check_resumable(folder, stage, settings)
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(
-            "the output folder is not empty",
-            where=str(out),
-            fix="choose another --out, or continue an unfinished run with --resume",
-        )
+    else:
+        require_free(out)
     with files.explained(out):
         out.mkdir(parents=True, exist_ok=True)
     with _status(folder, stage):
@@ -148,6 +145,20 @@ def create(
         yield folder
 
 
+def require_free(out: Path) -> None:
+    """Check that nothing is in the way of a new run.
+
+    Raises:
+        UsageError: The folder is in use.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(
+            "the output folder is not empty",
+            where=str(out),
+            fix="choose another --out, or continue an unfinished run with --resume",
+        )
+
+
 def require_finished(run: Path, stage: str | None = None) -> None:
     """Check that ``run`` is a finished run of ``stage``.
 
@@ -158,7 +169,7 @@ def require_finished(run: Path, stage: str | None = None) -> None:
     if not (run / "status.json").is_file():
         raise ArtifactError("no run", where=str(run), fix=f"give a folder written by `{wanted}`")
     status = read_status(run)
-    if stage and status["stage"] != stage:
+    if stage and status["stage"] not in _ALIKE.get(stage, (stage,)):
         raise ArtifactError(
             f"not a {stage} run but one of {status['stage']}",
             where=str(run),

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from medssl.artifacts import records
+from medssl.config import task as tasks
+from medssl.config.task import Task
 
-SCHEMA = "medssl.finetune/1"
+SCHEMA = "medssl.finetune/2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,14 +17,14 @@ class FinetuneInfo:
     """What all folds of a run share; each fold's weights are `folds/k/model.safetensors`."""
 
     archive_hash: str
-    target: str
-    classes: tuple[str, ...]
-    positive: str | None  # None for more than two classes
+    task: Task
     encoder: str
     encoder_options: Mapping[str, Any]
     in_channels: int
     spatial_dims: int
-    image_size: int  # px
+    shape: tuple[int, ...]  # of the encoder's input, px: (rows, columns) or (slices, ...)
+    pooling: str  # of the slices of a series, or none
+    slices: int  # of a series, where they are pooled
     intensity: Mapping[str, Any]
     dropout: float
     schedule: str
@@ -34,6 +36,8 @@ class FinetuneInfo:
     merged: Mapping[str, int] = field(default_factory=dict)  # ids that a list of aliases says are
     # one patient with another, and the patients they came to; empty: no list was given
     notes: tuple[str, ...] = ()
+    key_id: str = ""  # key the pseudonyms of the cohort were made with; empty: not recorded
+    stored_size: int | None = None  # longest side of the archive's images, px; None: native
 
 
 def write(folder: Path, info: FinetuneInfo) -> None:
@@ -41,10 +45,25 @@ def write(folder: Path, info: FinetuneInfo) -> None:
     records.write(folder / "finetune.json", SCHEMA, asdict(info))
 
 
-def read(folder: Path) -> FinetuneInfo:
-    """Return `finetune.json`.
+def is_first(folder: Path) -> bool:
+    """Return whether `finetune.json` is of version 1, whose folds have no `fold.json`.
 
     Raises:
         ArtifactError: The file is missing or of another schema.
     """
-    return records.read_as(FinetuneInfo, folder / "finetune.json", SCHEMA)
+    return "task" not in records.read(folder / "finetune.json", SCHEMA)
+
+
+def read(folder: Path) -> FinetuneInfo:
+    """Return `finetune.json`; one of version 1 is read as what it would be today.
+
+    Raises:
+        ArtifactError: The file is missing or of another schema.
+    """
+    path = folder / "finetune.json"
+    record = records.read(path, SCHEMA)
+    if "task" not in record:  # version 1
+        side = record["image_size"]
+        record |= {"task": tasks.of_one_target(record), "shape": (side, side)}
+        record |= {"pooling": "none", "slices": 0}
+    return records.fill(FinetuneInfo, record | {"task": tasks.from_record(record["task"])}, path)

@@ -310,10 +310,22 @@ def phases(planned: Sequence[Mapping[str, Any]]) -> None:
     peaks = {name: max(row["max_lr"][name] for row in planned) for name in names}
     rows = [("all", "max LR", *(f"{peaks[name]:g}" if peaks[name] else "never" for name in names))]
     for row in planned:
-        highest = (f"{lr[1]:.2g}" if (lr := row["lr"][name])[1] else "frozen" for name in names)
         span = f"{row['first']}-{row['last']}" if row["last"] > row["first"] else f"{row['first']}"
-        rows.append((span, row["phase"], *highest))
+        rows.append((span, row["phase"], *(_rate(row, name) for name in names)))
     table(["epochs", "phase", *names], rows)
+    if any(row["norms"] for row in planned):
+        print("*  scale and shift of its norms alone")
+    if any(row["measured"] for row in planned):
+        print("<= scaled every epoch by the gradients then")
+
+
+def _rate(row: Mapping[str, Any], name: str) -> str:
+    """Return the highest rate of a layer group in some epochs, and what it is a rate of."""
+    highest = row["lr"][name][1]
+    if not highest:
+        return "frozen"
+    most = "<=" if row["measured"] else ""
+    return f"{most}{highest:.2g}{'*' if name in row['norms'] else ''}"
 
 
 def estimates(found: "Sequence[Estimate]") -> list[tuple[str, object]]:

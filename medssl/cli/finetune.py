@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
-from medssl import freezing
+from medssl import freezing, losses
 from medssl.cli import console, options
 from medssl.models import encoders
+
+_NOT_JUDGED = {"regression", "multi_label"}  # by `medssl evaluate`, so far
 
 
 def finetune(  # noqa: PLR0913 - one parameter per option
@@ -18,18 +20,62 @@ def finetune(  # noqa: PLR0913 - one parameter per option
     ] = None,
     out: options.RunOut = None,
     target: Annotated[
-        str | None, typer.Option(help="Label column; default auto: the only one.")
+        list[str] | None,
+        typer.Option(
+            help="Label column; default auto: the only one. Repeat it for several at once."
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="binary, multi_class, multi_label, ordinal or regression; default auto."),
     ] = None,
     positive: Annotated[str | None, typer.Option(help="Positive class of two.")] = None,
     schedule: Annotated[str | None, typer.Option(help=options.choices(freezing, "full"))] = None,
     encoder: Annotated[str | None, typer.Option(help=options.choices(encoders))] = None,
+    spatial_dims: Annotated[
+        int | None,
+        typer.Option(min=2, max=3, help="2: images, 3: whole series as volumes; default auto."),
+    ] = None,
+    pooling: Annotated[
+        str | None,
+        typer.Option(
+            help="Judge a series by slices read as images: mean, max or attention; default none."
+        ),
+    ] = None,
+    slices: Annotated[
+        int | None, typer.Option(min=2, help="Slices of a series that are pooled; default 16.")
+    ] = None,
+    depth: Annotated[
+        int | None, typer.Option(min=1, help="Slices of a 3D input; default auto.")
+    ] = None,
     folds: Annotated[int | None, typer.Option(min=2, help="Folds of patients; default 5.")] = None,
     repeats: Annotated[
         int | None, typer.Option(min=1, help="How often to split anew; default 1.")
     ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trainings of every fold, on the same folds; default 1."),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Who is tested: folds, site (each once), hold_out, time or file; default folds."
+        ),
+    ] = None,
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option(help="Site that is tested and never trained on; may be repeated."),
+    ] = None,
+    inner: Annotated[
+        str | None,
+        typer.Option(help="Share of the training patients set apart to choose on; default auto."),
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Epochs without a lower inner loss, then stop.")
+    ] = None,
     group: Annotated[
         str | None,
-        typer.Option(help="patient, or none: every image is its own patient; default patient."),
+        typer.Option(help="patient, or none: every series is its own patient; default patient."),
     ] = None,
     aliases: Annotated[
         Path | None,
@@ -41,7 +87,7 @@ def finetune(  # noqa: PLR0913 - one parameter per option
         typer.Option(min=1, help="Passes over the images, under the schedule; default auto."),
     ] = None,
     probe_epochs: Annotated[
-        int | None, typer.Option(min=0, help="Epochs of a linear probe before them; default 0.")
+        int | None, typer.Option(min=0, help="Epochs of a linear probe before them; default auto.")
     ] = None,
     cutmix: Annotated[
         float | None,
@@ -56,13 +102,37 @@ def finetune(  # noqa: PLR0913 - one parameter per option
     precision: Annotated[
         str | None, typer.Option(help="auto, 32, bf16 or 16; default auto.")
     ] = None,
+    mixup: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Share of batches mixed by MixUp; default 0.0."),
+    ] = None,
+    loss: Annotated[str | None, typer.Option(help=options.choices(losses, "auto"))] = None,
+    sampling: Annotated[
+        str | None,
+        typer.Option(help="How classes are drawn: natural, balanced or sqrt; default natural."),
+    ] = None,
+    loss_weights: Annotated[
+        str | None,
+        typer.Option(help="Of the classes in the loss: none, balanced or sqrt; default none."),
+    ] = None,
     allow_partial: Annotated[
         bool | None, typer.Option("--allow-partial", help="Accept weights that do not fill it.")
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Decides everything that is drawn; default 0.")
     ] = None,
+    baselines: Annotated[
+        str | None,
+        typer.Option(help="Beside it, on the same folds: random and weight files, with commas."),
+    ] = None,
+    fractions: Annotated[
+        str | None,
+        typer.Option(help="And with fewer training patients, such as 0.1,0.25,0.5,1."),
+    ] = None,
     device: options.Device = "auto",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Folds side by side; default: one per core or GPU.")
+    ] = None,
     config: options.ConfigFiles = None,
     sets: options.Sets = None,
     resume: options.Resume = False,
@@ -74,10 +144,17 @@ def finetune(  # noqa: PLR0913 - one parameter per option
     from medssl.config.finetune import FinetuneSettings
 
     flags = {
-        "archive": archive, "init_from": init_from, "target": target, "positive": positive,
+        "archive": archive, "init_from": init_from, "target": target or None, "positive": positive,
         "schedule": schedule, "encoder": encoder, "folds": folds, "repeats": repeats,
+        "seeds": seeds,
+        "spatial_dims": spatial_dims, "pooling": pooling, "slices": slices, "depth": depth,
+        "split.by": split, "split.hold_out": hold_out or None, "inner.share": inner,
+        "inner.patience": patience,
         "group": group, "aliases": aliases, "epochs": epochs, "probe_epochs": probe_epochs,
-        "cutmix.probability": cutmix, "batch_size": batch_size, "image_size": image_size,
+        "cutmix.probability": cutmix, "mixup.probability": mixup, "task": task, "loss": loss,
+        "sampling": sampling, "loss_weights": loss_weights, "batch_size": batch_size,
+        "image_size": image_size,
+        "baselines": options.several(baselines), "fractions": options.several(fractions),
         "precision": precision, "allow_partial": allow_partial, "seed": seed, "smoke": smoke,
     }  # fmt: skip
     settings = options.settings(
@@ -94,13 +171,22 @@ def finetune(  # noqa: PLR0913 - one parameter per option
         if not as_json:
             console.phases(planned.phases)
         return
-    result = stage.run(settings, folder, console.RichReporter(), device=device, resume=resume)
-    per_fold = "  ".join(f"{value:.3f}" for value in result.auroc_folds)
+    result = stage.run(
+        settings, folder, console.RichReporter(), device=device, workers=workers, resume=resume
+    )
+    unit = "series" if result.whole_series else "images"
     rows = [
         ("trained", f"{result.n_folds} models, {result.schedule}, from {result.init}"),
-        ("cohort", f"{result.n_images} images of {result.n_patients} patients"),
-        ("AUROC", f"{per_fold} (folds, per image)"),
+        ("cohort", f"{result.n_images} {unit} of {result.n_patients} patients"),
+        (result.measure, f"{_shown(result.of_folds)} (folds, per image)"),
+        *((arm.folder.name, f"{_shown(arm.of_folds)} (the same folds)") for arm in result.arms),
         ("run", result.folder),
     ]
-    following = shlex.join(["medssl", "evaluate", str(folder)])
+    several = [str(run) for run in (folder, *(arm.folder for arm in result.arms))]
+    command = "compare" if result.arms else "evaluate"
+    following = "" if result.task in _NOT_JUDGED else shlex.join(["medssl", command, *several])
     console.show("finetune", result, rows, as_json=as_json, next_command=following)
+
+
+def _shown(of_folds: tuple[float, ...]) -> str:
+    return "  ".join(f"{value:.3f}" for value in of_folds)

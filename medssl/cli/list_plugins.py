@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medssl import freezing, methods, reduction
+from medssl import freezing, losses, methods, reduction
 from medssl.cli import console, options
 from medssl.foundation import plugins
 from medssl.models import encoders
@@ -15,12 +15,14 @@ _FOLDERS: dict[str, ModuleType] = {
     "methods": methods,
     "encoders": encoders,
     "schedules": freezing,
+    "losses": losses,
     "strategies": reduction,
 }
 _WHAT = {
     "methods": "how `medssl pretrain` learns without labels: --method",
     "encoders": "networks that turn images into features: --encoder",
     "schedules": "which layers `medssl finetune` trains when: --schedule",
+    "losses": "what `medssl finetune` makes small: --loss",
     "strategies": "how `medssl reduce` finds redundant images: --by",
     "presets": "named settings of a stage: --preset",
 }
@@ -32,6 +34,7 @@ class Kind(StrEnum):
     METHODS = "methods"
     ENCODERS = "encoders"
     SCHEDULES = "schedules"
+    LOSSES = "losses"
     STRATEGIES = "strategies"
     PRESETS = "presets"
 

@@ -25,8 +25,10 @@ from medssl.cli import (
     info,
     ingest,
     list_plugins,
+    predict,
     pretrain,
     reduce,
+    tune,
 )
 from medssl.foundation.errors import Interrupted, MedSSLError, ResourceError
 
@@ -46,7 +48,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 STAGES = (ingest, reduce, pretrain, finetune, evaluate)
-for command in (*STAGES, embed, export, compare, demo, doctor, info):
+for command in (*STAGES, tune, predict, embed, export, compare, demo, doctor, info):
     app.command()(getattr(command, command.__name__.rpartition(".")[2]))
 app.command("list")(list_plugins.list_plugins)
 

@@ -164,6 +164,10 @@ def _relative_paths(model: type[BaseModel], values: dict[str, Any], folder: Path
     for name, info in model.model_fields.items():
         value = read.get(name)
         annotation = info.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            if isinstance(value, dict):
+                read[name] = _relative_paths(annotation, value, folder)
+            continue
         if not _holds_path(annotation):
             continue
         if isinstance(value, str) and not _is_word(annotation, value):

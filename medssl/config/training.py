@@ -30,7 +30,7 @@ Share = Annotated[tuple[_Share, _Share], AfterValidator(_ascending)]
 AtLeast1 = Annotated[int, Field(ge=1)]
 AtLeast2 = Annotated[int, Field(ge=2)]  # batch norm needs two images
 Side = Annotated[int, Field(ge=16)]  # px
-Rate = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, le=1e30)]  # more overflows
 
 
 class Optim(Settings):
@@ -46,6 +46,13 @@ class CutMix(Settings):
 
     probability: float = Field(default=0.0, ge=0, le=1)  # of a batch to be mixed
     alpha: float = Field(default=1.0, gt=0)  # share kept ~ Beta(alpha, alpha)
+
+
+class MixUp(Settings):
+    """Blend each image with another of the batch, and their labels alike (arXiv:1710.09412)."""
+
+    probability: float = Field(default=0.0, ge=0, le=1)  # of a batch to be mixed
+    alpha: float = Field(default=0.2, gt=0)  # share kept ~ Beta(alpha, alpha)
 
 
 class Intensity(Settings):

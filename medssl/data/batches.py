@@ -1,7 +1,7 @@
 """What every step shows: a pure function of seed and step, so a run can be resumed anywhere."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medssl.config.training import Intensity, Views
-from medssl.data import prefetch
+from medssl.data import bags, prefetch
 from medssl.data import views as recipes
+from medssl.data.bags import BagStore
 from medssl.data.opening import Store
 from medssl.data.sampling import Partners, Sampler
 from medssl.data.store import Batch
@@ -49,14 +50,16 @@ class Shown:
 
     views: list[Tensor]  # (B, C, *spatial) each, the local ones last
     patients: Tensor  # (B,) int64; equal numbers, one patient
-    target: Tensor | None  # (B,)
+    target: Tensor | None  # (B, ...)
+    slices: dict[str, Tensor] = field(default_factory=dict)  # of series: which places count, and
+    # where they lie; see `bags.BagStore.gather`
 
 
 class TrainingBatches:
     """Random views of the images of a store, on the training device.
 
     Args:
-        store: The images or volumes.
+        store: The images or volumes, or series whose slices are shown as channels.
         sampler: Which of them make up which step.
         device: Where the model lives; views are made there.
         intensity: How stored values become the encoder's input.
@@ -65,10 +68,11 @@ class TrainingBatches:
         seed: With the step it decides the views.
         n_views: Views of each image.
         n_local_views: And smaller ones.
-        target: Shape (N,), int64; None for pretraining.
+        target: One row per image, shape (N, ...); None for pretraining.
         patients: Shape (N,), int64; None: every image is of another one.
         partners: What the views after the first show; None: the same image.
         part: Which rows of a step are made here.
+        plain: Show the images as they are.
     """
 
     def __init__(  # noqa: PLR0913 - one value per thing it depends on
@@ -83,10 +87,11 @@ class TrainingBatches:
         seed: int,
         n_views: int = 1,
         n_local_views: int = 0,
-        target: NDArray[np.int64] | None = None,
+        target: NDArray[np.generic] | None = None,
         patients: NDArray[np.int64] | None = None,
         partners: Partners | None = None,
         part: Part | None = None,
+        plain: bool = False,
     ) -> None:
         self.store, self.sampler, self.device, self.seed = store, sampler, device, seed
         self._target = None if target is None else torch.from_numpy(target)
@@ -95,8 +100,10 @@ class TrainingBatches:
         self.partners, self._part = partners, part or Alone()
         self._shape, self._smallest_crop = shape, _smallest_crop(views, n_local_views)
         self._window = intensity
-        self._intensity = recipes.ToIntensity(intensity, headroom=views.contrast)
-        full = recipes.random_view(views, shape)
+        reading = bags.BagIntensity if isinstance(store, BagStore) else recipes.ToIntensity
+        self._intensity = reading(intensity, headroom=views.contrast)
+        self._plain = plain
+        full = Compose([recipes.WholeImage(shape)]) if plain else recipes.random_view(views, shape)
         self._views: list[Compose] = [full] * n_views
         if n_local_views:
             small = local_shape(shape, views.local_size)
@@ -144,10 +151,15 @@ class TrainingBatches:
             if self.partners is not None:
                 rng = seeding.rng(self.seed, "partner", epoch, step, self._part.rank)
                 shown.append(self.partners.of(numbers, rng))
-            yield epoch, step, numbers, [self._gather(n) for n in shown]
+            yield epoch, step, numbers, [self._gather(n, epoch, step) for n in shown]
 
-    def _gather(self, numbers: NDArray[np.int64]) -> Batch:
-        batch = self.store.gather(numbers, shape=self._shape, smallest_crop=self._smallest_crop)
+    def _gather(self, numbers: NDArray[np.int64], epoch: int, step: int) -> Batch:
+        shape, smallest = self._shape, self._smallest_crop
+        if isinstance(self.store, BagStore) and not self._plain:
+            rng = seeding.rng(self.seed, "slices", epoch, step, self._part.rank)
+            batch = self.store.gather(numbers, shape=shape, smallest_crop=smallest, rng=rng)
+        else:
+            batch = self.store.gather(numbers, shape=shape, smallest_crop=smallest)
         return prefetch.pinned(batch) if self.device.type == "cuda" else batch
 
     def _show(
@@ -168,6 +180,7 @@ class TrainingBatches:
             target=None
             if self._target is None
             else self._target[rows].to(self.device, non_blocking=True),
+            slices=bags.about_slices(prepared[0]),
         )
 
 

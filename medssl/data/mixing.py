@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medssl.config.training import CutMix
+from medssl.config.training import CutMix, MixUp
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,35 @@ class Mixed:
     images: Tensor  # (B, C, *spatial)
     partner: Tensor  # (B,) which image of the batch was pasted into each
     kept: float  # share of each image that is its own: the weight of its own label
+
+
+def mix(images: Tensor, blended: MixUp, pasted: CutMix, rng: np.random.Generator) -> Mixed | None:
+    """Return the batch mixed in one way or the other, or None where it stays as it is.
+
+    Where both are asked for, a batch is mixed by one of them: by CutMix unless that passes it by.
+    """
+    return cutmix(images, pasted, rng) or mixup(images, blended, rng)
+
+
+def mixup(images: Tensor, config: MixUp, rng: np.random.Generator) -> Mixed | None:
+    """Blend each image of a batch with one of a permuted copy (arXiv:1710.09412).
+
+    The share of an image that is its own is lambda ~ Beta(alpha, alpha), one for the batch. MONAI's
+    MixUp takes no labels of more than one column.
+
+    Args:
+        images: Shape (B, C, *spatial), two or three spatial dimensions.
+        config: How often, and how evenly.
+        rng: The only source of randomness; drawn from on the host.
+
+    Returns:
+        The mixed batch, or None where this batch is not to be mixed.
+    """
+    if rng.uniform() >= config.probability:
+        return None
+    kept = float(rng.beta(config.alpha, config.alpha))
+    order = torch.from_numpy(rng.permutation(len(images))).to(images.device, non_blocking=True)
+    return Mixed(images.lerp(images[order], 1 - kept), order, kept)
 
 
 def cutmix(images: Tensor, config: CutMix, rng: np.random.Generator) -> Mixed | None:

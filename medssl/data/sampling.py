@@ -59,26 +59,52 @@ class Shuffled:
         return _cut(self, seeding.rng(self._seed, "order", epoch).permutation(self._n))
 
 
-class Balanced:
-    """Drawn with replacement, every class as often; an epoch is as long as one of `Shuffled`.
+class Weighted:
+    """Drawn with replacement, some images more often; an epoch is as long as one of `Shuffled`.
 
     Args:
-        target: Class of each image, shape (N,).
+        weight: How often each image is drawn, shape (N,), in any unit.
         batch_size: Images per step.
         seed: With the epoch it decides the draw.
     """
 
-    def __init__(self, target: NDArray[np.int64], batch_size: int, seed: int) -> None:
-        self.batch_size = min(batch_size, len(target))
-        self.steps_per_epoch = len(target) // self.batch_size
-        classes, counts = np.unique(target, return_counts=True)
-        weight = (1 / counts / len(classes))[np.searchsorted(classes, target)]
+    def __init__(self, weight: NDArray[np.float64], batch_size: int, seed: int) -> None:
+        self.batch_size = min(batch_size, len(weight))
+        self.steps_per_epoch = len(weight) // self.batch_size
         self._weight, self._seed = weight / weight.sum(), seed
 
     def epoch(self, epoch: int) -> NDArray[np.int64]:
         """See `Sampler`."""
         n = len(self._weight)
         return _cut(self, seeding.rng(self._seed, "order", epoch).choice(n, n, p=self._weight))
+
+
+class Stratified:
+    """Every image once an epoch, each class spread over the steps as evenly as it goes.
+
+    Two steps differ by one image of a class at most, so a class with as many images as there are
+    steps is in all of them: what a loss that compares classes within a step needs.
+
+    Args:
+        classes: Class of each image, shape (N,), any whole numbers.
+        batch_size: Images per step; with fewer images than that, all of them.
+        seed: With the epoch it decides the order.
+    """
+
+    def __init__(self, classes: NDArray[np.int64], batch_size: int, seed: int) -> None:
+        self.batch_size = min(batch_size, len(classes))
+        self.steps_per_epoch = len(classes) // self.batch_size
+        self._classes, self._seed = classes, seed
+
+    def epoch(self, epoch: int) -> NDArray[np.int64]:
+        """See `Sampler`."""
+        rng = seeding.rng(self._seed, "order", epoch)
+        wanted = self.steps_per_epoch * self.batch_size
+        order = rng.permutation(len(self._classes))[:wanted]
+        # Class after class, and dealt out like cards.
+        order = order[np.argsort(self._classes[order], kind="stable")]
+        steps = order.reshape(self.batch_size, -1).T
+        return np.sort(steps[rng.permutation(self.steps_per_epoch)], axis=1)
 
 
 class OnePerGroup:

@@ -22,14 +22,15 @@ _TOWARDS = np.array([[0, 0, 1], [0, -1, 0], [-1, 0, 0]])  # of (slices, rows, co
 _AS_STORED = (1, 2, 3)
 
 
-def table(images: pa.Table) -> pa.Table:
-    """Return one row per series of two slices or more, in the order of their first rows.
+def table(images: pa.Table, *, least: int = LEAST_SLICES) -> pa.Table:
+    """Return one row per series of ``least`` slices or more, in the order of their first rows.
 
     That is the row of the first slice with ``n_slices`` and ``axes``: the stored axis (1 slices,
     2 rows, 3 columns) that each axis of the volume is, negative where it is reversed.
 
     Args:
         images: `images.parquet`, or the rows of whole series of it.
+        least: Slices a series must have; 1 where slices are read one by one.
 
     Raises:
         DataError: A series is not complete, or none has slices enough.
@@ -39,10 +40,10 @@ def table(images: pa.Table) -> pa.Table:
     starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
     counts = np.diff(starts, append=len(order))
     _refuse_incomplete(images.take(order), starts, counts)
-    long = counts >= LEAST_SLICES
+    long = counts >= least
     if not long.any():
         raise DataError(
-            f"no series has {LEAST_SLICES} slices or more, so there are no volumes",
+            f"no series has {least} slices or more, so there are no volumes",
             fix="take an archive of series, or work on images: --spatial-dims 2, or an encoder "
             "pretrained so",
         )

@@ -1,8 +1,9 @@
 """What a reader must know before believing a number."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from medssl.artifacts.origin import Origin
 from medssl.evaluation import recalibration, sizes
@@ -20,7 +21,8 @@ class Circumstances:
     synthetic: bool = False
     trial: bool = False  # the run only tried the whole path
     pretrained: bool = False  # the models started from pretrained weights
-    balanced: bool = False  # classes were drawn equally often in training
+    balanced: bool = False  # rare classes were drawn or weighted up in training
+    balanced_test: bool = False  # test folds hold as many patients of either class
     overlap: int | None = None  # evaluated patients who were in pretraining; None: not checked
 
 
@@ -46,8 +48,13 @@ def notes(
     said = [*_left_out(units, threshold), *_clipped(units), *_about_rule_of_thumb(units)]
     if circumstances.balanced and are_probabilities(units):
         said.append(
-            "Classes were drawn equally often in training: the probabilities are those of equally "
-            "frequent classes, and calibration is to be read with that in mind"
+            "Classes were given other weights in training than they have: the probabilities are "
+            "those of such classes, and calibration is to be read with that in mind"
+        )
+    if circumstances.balanced_test:
+        said.append(
+            "Test folds were drawn with as many positive patients as others: average precision, "
+            "predictive values and calibration do not hold at the prevalence of the clinic"
         )
     if circumstances.pretrained and circumstances.overlap is None:
         said.append("Overlap between these patients and the pretraining patients was not checked")
@@ -57,15 +64,24 @@ def notes(
 def circumstances(origin: Origin) -> Circumstances:
     """Return what a run says about how its predictions came to be."""
     trial = bool(origin.settings.get("smoke", False))
+    balanced_test = origin.splits is not None and origin.splits.balanced_test
     if origin.models is None:
-        return Circumstances(trial=trial)
+        return Circumstances(trial=trial, balanced_test=balanced_test)
     return Circumstances(
         synthetic=origin.models.synthetic,
         trial=trial,
         pretrained=bool(origin.models.init),
-        balanced=origin.settings.get("sampling") == "balanced",
+        balanced_test=balanced_test,
+        balanced=_moved_classes(origin.settings),
         overlap=origin.models.init.get("overlap_patients"),
     )
+
+
+def _moved_classes(settings: Mapping[str, Any]) -> bool:
+    """Return whether a run taught its models other shares of the classes than there are."""
+    moved = settings.get("sampling", "natural") not in {"natural", "shuffle"}
+    moved |= settings.get("loss_weights", "none") != "none" or bool(settings.get("smote", False))
+    return moved and not settings.get("prior_correction", False)
 
 
 def _left_out(units: Units, threshold: float | None) -> Iterator[str]:

@@ -1,17 +1,29 @@
 """Cross-validation folds: whole patients, every class in every fold, in whatever order given."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
 from medssl.foundation import seeding
 from medssl.foundation.errors import DataError
+from medssl.foundation.wording import counted
+
+_ATTEMPTS = 30  # to spread patients of several classes, where the first split misses one
+_NOWHERE: Mapping[str, str] = MappingProxyType({})
 
 
 def assign(
-    patients: Sequence[str], labels: Sequence[str], *, n_folds: int, repeats: int, seed: int
+    patients: Sequence[str],
+    labels: Sequence[str],
+    *,
+    n_folds: int,
+    repeats: int,
+    seed: int,
+    site: Mapping[str, str] = _NOWHERE,
 ) -> tuple[dict[str, int], ...]:
     """Say for every repeat in which fold each patient is tested.
 
@@ -25,6 +37,7 @@ def assign(
         n_folds: Folds per repeat, at least 2.
         repeats: How often to split anew, at least 1.
         seed: Of the whole plan; repeats draw from streams of their own.
+        site: Of each patient, to stratify by class and site; empty: by class alone.
 
     Returns:
         Per repeat: patient key -> fold from 0, in sorted order of keys.
@@ -44,10 +57,51 @@ def assign(
             where="labels",
             fix="give a target of which some patients have each class",
         )
-    plans = _plans(classes, n_folds=n_folds, repeats=repeats, seed=seed)
+    plans = _plans(classes, site, n_folds=n_folds, repeats=repeats, seed=seed)
     if plans is None:
-        raise _too_many_folds(classes, n_folds=n_folds, repeats=repeats, seed=seed)
+        raise _too_many_folds(classes, site, n_folds=n_folds, repeats=repeats, seed=seed)
     return plans
+
+
+def deal(
+    strata: Mapping[str, str],
+    *,
+    n_folds: int,
+    repeats: int,
+    seed: int,
+    site: Mapping[str, str] = _NOWHERE,
+) -> tuple[dict[str, int], ...]:
+    """Say for every repeat in which fold each patient is tested, where no stratum must be in each.
+
+    So it is with amounts: patients are dealt in turn, in order of stratum and site, so that folds
+    differ by one patient at most in every stratum, however small it is.
+
+    Args:
+        strata: Of each patient, the part of the range that its amount lies in.
+        n_folds: Folds per repeat, at least 2.
+        repeats: How often to split anew, at least 1.
+        seed: Of the whole plan; repeats draw from streams of their own.
+        site: Of each patient; empty: all are of one.
+
+    Returns:
+        Per repeat: patient key -> fold from 0, in sorted order of keys.
+
+    Raises:
+        DataError: A fold would test fewer than two patients, of whom nothing can be said.
+    """
+    if n_folds < 2 or repeats < 1:
+        raise ValueError(f"needs n_folds >= 2 and repeats >= 1, got {n_folds} and {repeats}")
+    most = len(strata) // 2
+    if n_folds > most:
+        raise DataError(
+            f"{n_folds} folds of {counted(len(strata), 'patient')} test fewer than two each",
+            where="folds",
+            fix=f"use at most {most} folds"
+            if most > 1
+            else "no number of folds works: add labelled patients",
+        )
+    of_both = {key: (strata[key], site.get(key, "")) for key in sorted(strata)}
+    return tuple(_dealt(of_both, n_folds, next(_seeds(seed, repeat))) for repeat in range(repeats))
 
 
 def _classes_by_patient(
@@ -67,51 +121,87 @@ def _holders(classes: Mapping[str, frozenset[str]]) -> dict[str, int]:
 
 
 def _plans(
-    classes: Mapping[str, frozenset[str]], *, n_folds: int, repeats: int, seed: int
+    classes: Mapping[str, frozenset[str]],
+    site: Mapping[str, str],
+    *,
+    n_folds: int,
+    repeats: int,
+    seed: int,
 ) -> tuple[dict[str, int], ...] | None:
     """Return a plan per repeat, or None where a class misses a test fold."""
     holders = _holders(classes)
-    strata = np.array([min(held, key=lambda c: (holders[c], c)) for held in classes.values()])
-    if n_folds > min(holders.values()) or n_folds > max(np.unique(strata, return_counts=True)[1]):
+    rarest = {key: min(held, key=lambda c: (holders[c], c)) for key, held in classes.items()}
+    most = max(Counter(rarest.values()).values())
+    if n_folds > min(holders.values()) or n_folds > most:
         return None
+    strata = {key: (name, site.get(key, "")) for key, name in rarest.items()}
     plans = []
     for repeat in range(repeats):
-        plan = _split(list(classes), strata, n_folds, seeding.derive(seed, "folds", repeat))
-        if not _every_class_everywhere(plan, classes, n_folds, set(holders)):
+        tries = (
+            _dealt(strata, n_folds, own) if site else _split(rarest, n_folds, own)
+            for own in _seeds(seed, repeat)
+        )
+        full = (plan for plan in tries if _every_class_everywhere(plan, classes, n_folds))
+        if (plan := next(full, None)) is None:
             return None
         plans.append(plan)
     return tuple(plans)
 
 
-def _split(keys: list[str], strata: np.ndarray, n_folds: int, seed: int) -> dict[str, int]:
-    assert len(set(keys)) == len(keys) == len(strata)  # one row per patient
+def _seeds(seed: int, repeat: int) -> Iterator[int]:
+    yield seeding.derive(seed, "folds", repeat)
+    for attempt in range(1, _ATTEMPTS):
+        yield seeding.derive(seed, "folds", repeat, attempt)
+
+
+def _split(strata: Mapping[str, str], n_folds: int, seed: int) -> dict[str, int]:
+    keys = list(strata)
     splitter = StratifiedKFold(n_splits=n_folds, shuffle=True, random_state=seed)
     plan: dict[str, int] = {}
     with warnings.catch_warnings():  # small strata are judged by the result, not by their size
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        for fold, (_, test) in enumerate(splitter.split(keys, strata)):
+        for fold, (_, test) in enumerate(splitter.split(keys, list(strata.values()))):
             plan |= {keys[row]: fold for row in test}
     return {key: plan[key] for key in keys}
 
 
+def _dealt(strata: Mapping[str, tuple[str, str]], n_folds: int, seed: int) -> dict[str, int]:
+    """Return folds of patients dealt in turn, in order of class and site, each in random order.
+
+    So the folds differ by one patient at most in every class, and in every site of a class, however
+    small it is.
+    """
+    rng = np.random.default_rng(seed)
+    shuffled = [list(strata)[k] for k in rng.permutation(len(strata))]
+    fold = rng.permutation(n_folds)
+    order = sorted(shuffled, key=lambda key: strata[key])
+    plan = {key: int(fold[place % n_folds]) for place, key in enumerate(order)}
+    return {key: plan[key] for key in strata}
+
+
 def _every_class_everywhere(
-    plan: Mapping[str, int], classes: Mapping[str, frozenset[str]], n_folds: int, names: set[str]
+    plan: Mapping[str, int], classes: Mapping[str, frozenset[str]], n_folds: int
 ) -> bool:
     tested: list[set[str]] = [set() for _ in range(n_folds)]
     for patient, fold in plan.items():
         tested[fold] |= classes[patient]
-    return all(held == names for held in tested)
+    return all(held == set(_holders(classes)) for held in tested)
 
 
 def _too_many_folds(
-    classes: Mapping[str, frozenset[str]], *, n_folds: int, repeats: int, seed: int
+    classes: Mapping[str, frozenset[str]],
+    site: Mapping[str, str],
+    *,
+    n_folds: int,
+    repeats: int,
+    seed: int,
 ) -> DataError:
     holders = _holders(classes)
     rarest = min(holders, key=lambda c: (holders[c], c))
     feasible = (
         k
         for k in range(min(n_folds - 1, holders[rarest]), 1, -1)
-        if _plans(classes, n_folds=k, repeats=repeats, seed=seed) is not None
+        if _plans(classes, site, n_folds=k, repeats=repeats, seed=seed) is not None
     )
     largest = next(feasible, None)
     plural = "patient" if holders[rarest] == 1 else "patients"

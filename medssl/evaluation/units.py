@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from medssl.config.task import Task
 from medssl.evaluation.metrics import Floats
 from medssl.foundation.errors import DataError
 
@@ -69,6 +70,29 @@ class _Images:
     scores: Floats  # (I, R, K)
     fold: Ints  # (I, R)
     patient: Ints  # (I,)
+
+
+def require_judged(task: Task, where: str) -> None:
+    """Refuse predictions of a kind that is not judged yet, rather than judge them as another.
+
+    Raises:
+        DataError: They are amounts, or of several targets.
+    """
+    if task.kind == "regression":
+        raise DataError(
+            f"{task.name} is an amount, and only classes are judged yet",
+            where=where,
+            fix="look at the correlations that `medssl finetune` printed, or read label and "
+            "score from predictions.parquet",
+        )
+    if task.kind == "multi_label":
+        raise DataError(
+            f"predicts {len(task.targets)} targets at once ({task.name}), and only one at a time "
+            "is judged yet",
+            where=where,
+            fix="give a table of the rows of one target with --predictions (columns patient_id, "
+            "image_id, label, score, repeat, fold)",
+        )
 
 
 def build(
@@ -151,7 +175,8 @@ def _images(rows: pa.Table, names: tuple[str, ...], where: str) -> _Images:
     patient, _ = _codes(rows["patient_key"])
     repeat, n_repeats = _codes(rows["repeat"])
     column = np.searchsorted(np.array(names), rows["target"].to_numpy())
-    label = rows["label"].to_numpy().astype(np.int64)
+    written = rows["label"].to_numpy()
+    label = written.astype(np.int64)
     fold = pc.fill_null(rows["fold"], NO_FOLD).to_numpy().astype(np.int64)
 
     scores = np.full((n_images, n_repeats, len(names)), np.nan)
@@ -165,6 +190,7 @@ def _images(rows: pa.Table, names: tuple[str, ...], where: str) -> _Images:
     )
     partial = np.isfinite(scores).any(axis=2) & np.isnan(scores).any(axis=2)
     for wrong, problem in (
+        (not np.isin(written, (0, 1)).all(), "a label is neither 0 nor 1"),
         (not np.isfinite(rows["score"].to_numpy()).all(), "a score is not a number"),
         (int(np.isfinite(scores).sum()) != rows.num_rows, "an image has two rows in one repeat"),
         ((truth[image, column] != label).any(), "an image has two labels"),

@@ -23,7 +23,14 @@ from medssl.evaluation.curves import Calibration, Risks, Roc
 from medssl.evaluation.operating_points import OperatingPoint
 from medssl.evaluation.units import Units
 
-PATHS = ("archive", "init_from", "aliases")  # settings that name files; a report names none
+PATHS = (  # settings that name files; a report names none
+    "archive",
+    "init_from",
+    "aliases",
+    "baselines",
+    "split.file",
+    "split.key_file",
+)
 DIGITS = 6  # of a point of a curve
 
 
@@ -136,6 +143,9 @@ def splits(plan: Splits | None) -> dict[str, Any] | None:
         return None
     return {
         "digest": plan.digest,
+        "by": plan.by,
+        "names": ", ".join(plan.names),
+        "balanced_test": plan.balanced_test,
         "n_folds": plan.n_folds,
         "repeats": len(plan.test_fold),
         "group": plan.group,
@@ -144,7 +154,8 @@ def splits(plan: Splits | None) -> dict[str, Any] | None:
 
 
 def _provenance(origin: Origin) -> dict[str, Any]:
-    shown = {key: value for key, value in origin.settings.items() if key not in PATHS}
+    given = {key: value for key, value in origin.settings.items() if key not in PATHS}
+    shown = {key: value for key, value in flat(given) if key not in PATHS}
     if "init_from" in origin.settings:
         random = origin.settings["init_from"] == "none"
         shown["init_from"] = "none" if random else "pretrained weights"
@@ -152,7 +163,7 @@ def _provenance(origin: Origin) -> dict[str, Any]:
     versions = {key: origin.environment.get(key) for key in ("medssl", "python", "system")}
     return {
         "predictions_sha256": origin.predictions_sha256,
-        "training": dict(flat(shown)),
+        "training": shown,
         "inputs": _inputs(origin.models),
         "versions": {k: v for k, v in {**versions, **libraries}.items() if v},
         "notes": list(origin.models.notes) if origin.models else [],

@@ -102,7 +102,7 @@ def differing(origins: Sequence[Origin]) -> list[dict[str, Any]]:
 def _settings(origin: Origin) -> dict[str, Any]:
     hidden = (*contents.PATHS, "init_from")  # where the weights came from is told by its record
     shown = {key: value for key, value in origin.settings.items() if key not in hidden}
-    found = dict(contents.flat(shown, longest=100))
+    found = {k: v for k, v in contents.flat(shown, longest=100) if k not in contents.PATHS}
     if origin.models is not None:
         found["archive"] = origin.models.archive_hash
         source = contents.weights(origin.models.init)

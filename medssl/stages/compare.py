@@ -182,6 +182,8 @@ def _read(settings: CompareSettings) -> list[_Run]:
     tables = [predictions.read(path / origin.PREDICTIONS) for path in settings.runs]
     plans = [source.splits for source in origins if source.splits is not None]
     assert len(plans) == len(names)  # every finetune run has folds
+    for plan, path in zip(plans, settings.runs, strict=True):
+        units.require_judged(plan.task, str(path / origin.PREDICTIONS))
     comparison.require_same(
         dict(zip(names, plans, strict=True)), dict(zip(names, tables, strict=True))
     )

@@ -174,6 +174,8 @@ def run(
 
 def _read(settings: EvaluateSettings) -> tuple[Origin, Units]:
     table, source, path = _open(settings)
+    if source.splits is not None:
+        units.require_judged(source.splits.task, str(path))
     grouped = source.splits is None or source.splits.group != "none"
     return source, units.build(
         table,

@@ -1,40 +1,31 @@
 """`medssl finetune`: cross-validated models of a site cohort, each scored on unseen patients."""
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from medssl import freezing
-from medssl.artifacts import archive, predictions, run_folder, site_models, splits
-from medssl.artifacts.run_folder import RunLog
-from medssl.config.finetune import FinetuneSettings, resolve
-from medssl.config.loading import decode
+from medssl.artifacts import archive, arms, run_folder, site_models, splits
+from medssl.artifacts.run_folder import RunFolder, RunLog
+from medssl.config.arms import RANDOM, main, spread
+from medssl.config.finetune import FinetuneSettings
 from medssl.data import cohort as cohorts
-from medssl.data import people as identities
-from medssl.data.cohort import Cohort
-from medssl.data.people import People
-from medssl.data.store import ImageStore
-from medssl.evaluation import folds, metrics
-from medssl.foundation import files, plugins, seeding
+from medssl.foundation import files
 from medssl.foundation.cost import Cost
-from medssl.foundation.errors import DataError
 from medssl.foundation.reporting import Reporter, Silent, Tee
-from medssl.models.site_model import HEAD
+from medssl.foundation.wording import counted
 from medssl.reporting import progress
 from medssl.reporting import schedule as schedule_figure
 from medssl.reporting.progress import ProgressFigure
-from medssl.training import cross_validate, encoders, phases, runtime
-from medssl.training.cross_validate import Fold, Recipe
+from medssl.training import cross_validate, phases, quick_look, recipes, runtime, site_run
+from medssl.training.cross_validate import Fold
+from medssl.training.site_run import Place, Prepared
 
-_SMOKE_PATIENTS = 16
-_SMOKE_STEPS = 2
 _DRAWN_FOLDS = 6  # as many colours as a figure tells apart
-PHANTOM = "phantom"  # manufacturer of images that medssl generated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +34,20 @@ class FinetuneResult:
 
     folder: Path
     target: str
+    task: str
     classes: tuple[str, ...]
     schedule: str
     init: str
-    n_images: int
+    fraction: float  # of the training patients
+    n_images: int  # or series
+    whole_series: bool  # which of the two
     n_patients: int
+    n_train_patients: int  # of the first fold
     n_folds: int  # models trained, over all repeats
-    auroc_folds: tuple[float, ...]  # per image, to look at; `medssl evaluate` gives the interval
+    measure: str  # of the quick look: AUROC, or the correlation of amounts
+    of_folds: tuple[float, ...]  # per image, to look at; `medssl evaluate` gives the interval
     notes: tuple[str, ...]
+    arms: tuple["FinetuneResult", ...] = ()  # from other weights, of fewer patients
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,18 +58,8 @@ class FinetunePlan:
     notes: tuple[str, ...]  # and why
     classes: dict[str, int]  # images per class
     n_patients: int
+    beside: tuple[str, ...]  # runs from other weights, or of fewer patients
     phases: tuple[dict[str, Any], ...]  # epochs and learning rates; see `training/phases.spans`
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Prepared:
-    settings: FinetuneSettings
-    notes: tuple[str, ...]
-    cohort: Cohort
-    folds: tuple[dict[str, int], ...]
-    recipe: Recipe
-    init: dict[str, Any]
-    inputs: dict[str, str]  # digest of what is read besides the archive
 
 
 def plan(settings: FinetuneSettings, *, device: str = "auto") -> FinetunePlan:
@@ -83,21 +70,31 @@ def plan(settings: FinetuneSettings, *, device: str = "auto") -> FinetunePlan:
         DataError: The labels do not allow the folds asked for, or patients are not known.
         ArtifactError: Archive or weights are missing or do not fit.
     """
-    ready = _prepare(settings, device)
+    ready, beside = _prepare(settings, device)
+    recipe = ready.recipe
     return FinetunePlan(
-        settings=ready.settings,
-        notes=ready.notes,
-        classes=dict(sorted(Counter(ready.cohort.class_names).items())),
-        n_patients=len(set(ready.cohort.patients)),
-        phases=tuple(phases.spans(ready.recipe.phases, _steps_per_epoch(ready))),
+        settings=recipe.settings.model_copy(update=_told(settings)),
+        beside=tuple(beside),
+        notes=recipe.notes,
+        classes=cohorts.counts_of_classes(recipe.cohort),
+        n_patients=len(ready.split.people.classes),
+        phases=tuple(phases.spans(recipe.phases, site_run.steps_per_epoch(ready))),
     )
 
 
 def cost(settings: FinetuneSettings, *, device: str = "auto") -> Cost:
     """Return what the run would take, from a few of its steps; writes nothing."""
-    ready = _prepare(settings, device)
-    started = runtime.start(device, ready.settings.precision)
-    return cross_validate.cost(started, ready.recipe, ready.cohort, _folds(ready, Path()))
+    ready, beside = _prepare(settings, device)
+    started = runtime.start(device, ready.recipe.settings.precision)
+    one = cross_validate.cost(started, ready.recipe, site_run.folds(ready, Path()))
+    whole = max(settings.fractions)
+    share = sum(arm.recipe.settings.fractions[0] / whole for arm in beside.values())
+    return replace(
+        one,
+        seconds=one.seconds * (1 + share),
+        disk_bytes=one.disk_bytes * (1 + len(beside)),
+        basis=one.basis + (f", and {counted(len(beside), 'run')} beside it" if beside else ""),
+    )
 
 
 def run(
@@ -106,15 +103,17 @@ def run(
     reporter: Reporter | None = None,
     *,
     device: str = "auto",
+    workers: int | None = 1,
     resume: bool = False,
 ) -> FinetuneResult:
-    """Train and score one model per fold.
+    """Train and score one model per fold; and the same with other weights and fewer patients.
 
     Args:
         settings: As the user gave them.
         out: Run folder.
         reporter: Told about progress and losses.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda (all GPUs) or cuda:N.
+        workers: Processes that train folds side by side; None: one per core or GPU.
         resume: Continue the unfinished run in ``out``; folds that are done stay.
 
     Raises:
@@ -123,238 +122,137 @@ def run(
         ArtifactError: Archive or weights are missing or do not fit.
         TrainingError: The loss is not finite.
     """
-    ready = _prepare(settings, device)
-    settings, cohort = ready.settings, ready.cohort
-    info = archive.read_info(settings.archive)
-    started = runtime.start(device, settings.precision)
-    inputs = {"archive": info.hash, **ready.inputs}
-    with run_folder.create(
-        out, stage="finetune", settings=settings, inputs=inputs, resume=resume
-    ) as folder:
-        folder.environment(**started.facts())
-        reporter = reporter or Silent()
-        told = Tee(reporter, folder.log)
-        for note in ready.notes:
-            told.note(note)
-        splits.write(folder.path / "splits.json", _splits(ready))
-        _draw_schedule(ready, folder.path)
-        planned = _folds(ready, folder.path)
-        for done, fold in enumerate(told.track(planned, task="folds", unit="folds"), start=1):
-            if not fold.is_done:
-                cross_validate.run_fold(started, ready.recipe, cohort, fold, reporter)
-            if done <= _DRAWN_FOLDS:
-                _draw_progress(planned[:done], folder.path)
-        parts = [predictions.read(fold.folder / "predictions.parquet") for fold in planned]
-        predictions.write(folder.path / "predictions.parquet", pa.concat_tables(parts))
-        site_models.write(folder.path, _record(ready, info))
-    return FinetuneResult(
-        folder=out,
-        target=cohort.target,
-        classes=cohort.classes,
-        schedule=settings.schedule,
-        init=str(settings.init_from),
-        n_images=len(cohort.label),
-        n_patients=len(set(cohort.patients)),
-        n_folds=len(planned),
-        auroc_folds=tuple(_auroc(part) for part in parts),
-        notes=ready.notes,
-    )
+    reporter = reporter or Silent()
+    place = Place(device=device, workers=workers, reporter=reporter)
+    ready, beside = _prepare(settings, device)
+    inputs = {
+        f"baseline {name}": arm.recipe.inputs["init_from"]
+        for name, arm in beside.items()
+        if arm.recipe.init
+    }
+    with _folder(ready, out, resume=resume, told=_told(settings), inputs=inputs) as folder:
+        found = [_train(ready, folder, place)]
+        for name, arm in beside.items():
+            found.append(_arm(arm, out / "arms" / name, place, name=name))
+        if beside:
+            arms.write(out, [_arm_info(result, out) for result in found])
+    return replace(found[0], arms=tuple(found[1:]))
 
 
-def _prepare(settings: FinetuneSettings, device: str) -> _Prepared:
-    """Check names, options, labels, patients and weights; resolve every `auto`."""
-    schedule = plugins.load(freezing, settings.schedule)
-    config = decode(schedule.Config, settings.schedule_options, where="schedule_options")
-    people = identities.read(settings.archive, settings.aliases)
-    cohort = _cohort(settings, people)
-    source = None if settings.init_from == "none" else encoders.open_source(settings.init_from)
-    if settings.smoke:
-        batch = max(2, len(cohort.label) // 2 // _SMOKE_STEPS)
-        small = {
-            "folds": 2,
-            "repeats": 1,
-            "epochs": 1,
-            "probe_epochs": min(1, settings.probe_epochs),
-            "batch_size": batch,
-        }
-        settings = settings.model_copy(update=small)
-    n_folds = settings.folds
-    settings, reasons = resolve(
-        settings,
-        n_train=len(cohort.label) * (n_folds - 1) // n_folds,
-        side=ImageStore(settings.archive, cohort.table).side,
-        gpu=runtime.gpu_wanted(device),
-        source=_as_pretrained(source),
-    )
-    settings = settings.model_copy(update={"target": cohort.target, "positive": cohort.positive})
-    make = encoders.factory(
-        settings.encoder,
-        settings.encoder_options,
-        in_channels=archive.read_info(settings.archive).channels,
-        spatial_dims=2,
-        source=source,
-        allow_partial=settings.allow_partial,
-    )
-    planned = phases.plan(settings, schedule, config, [HEAD, *reversed(make.groups)])
-    grouped = settings.group == "patient"
-    init = _origin(source, cohort, people, grouped=grouped)
-    return _Prepared(
-        settings=settings,
-        notes=(
-            *cohorts.facts(cohort, grouped=grouped),
-            *people.notes,
-            *make.notes,
-            *_trial(source, settings),
-            *_overlap(init, cohort),
-            *reasons,
-            *_training_notes(settings, planned),
-        ),
-        cohort=cohort,
-        folds=folds.assign(
-            cohort.patients,
-            cohort.class_names,
-            n_folds=n_folds,
-            repeats=settings.repeats,
-            seed=seeding.derive(settings.seed, "folds"),
-        ),
-        recipe=Recipe(settings=settings, build_encoder=make, phases=planned),
-        init=init,
-        inputs={**people.inputs, **({"init_from": init["weights_sha256"]} if init else {})},
-    )
+def _prepare(settings: FinetuneSettings, device: str) -> tuple[Prepared, dict[str, Prepared]]:
+    """Return what the run needs, and by name what each run beside it needs.
 
-
-def _cohort(settings: FinetuneSettings, people: People) -> Cohort:
-    """Return the labelled images, every one with a patient, or each its own if so declared."""
-    cohort = cohorts.read(settings.archive, settings.target, settings.positive)
-    flags = cohort.table["flags"].to_pylist()
-    unknown = sum(archive.NO_PATIENT in (found or ()) for found in flags)
-    if unknown and settings.group == "patient":
-        raise DataError(
-            f"{unknown} of {len(flags)} labelled images name no patient, so folds could share one",
-            where=str(settings.archive),
-            fix="ingest with --patient col:NAME (or parent), or accept it with --group none",
-        )
-    if settings.group == "none":
-        cohort = cohorts.ungrouped(cohort)
-    if people.inputs:
-        cohort = cohorts.merged(cohort, people.group_of)
-    if settings.smoke:
-        return cohorts.some_patients(cohort, _SMOKE_PATIENTS)
-    return cohort
-
-
-def _as_pretrained(source: encoders.Source | None) -> dict[str, Any]:
-    """Return what a pretrained encoder wants its input to look like."""
-    if source is None or source.info is None:
-        return {}
-    info = source.info
-    return {
-        "encoder": info.encoder,
-        "encoder_options": dict(info.options),
-        "image_size": info.image_size,
-        "intensity": {"window_hu": info.intensity["window_hu"]},
+    All is checked before any of them is trained.
+    """
+    ready = site_run.prepare(main(settings), device)
+    beside = spread(ready.recipe.settings.model_copy(update=_told(settings)))
+    return ready, {
+        arm.name: site_run.prepare(recipes.refitted(arm.settings), device) for arm in beside
     }
 
 
-def _trial(source: encoders.Source | None, settings: FinetuneSettings) -> tuple[str, ...]:
-    if settings.smoke or source is None or source.info is None or not source.info.smoke:
-        return ()
-    return ("the encoder comes from a smoke run: it was trained for two steps",)
+def _told(settings: FinetuneSettings) -> dict[str, Any]:
+    """Return the settings that stand for runs beside the main one."""
+    return {"baselines": settings.baselines, "fractions": settings.fractions}
 
 
-def _origin(
-    source: encoders.Source | None, cohort: Cohort, people: People, *, grouped: bool
-) -> dict[str, Any]:
-    """Return where the encoder came from, and how many of the cohort it was pretrained on.
-
-    Without patients, or with pseudonyms of another key, the overlap is unknown (None), never 0.
-    """
-    if source is None:
-        return {}
-    seen = source.patients_under(archive.read_info(cohort.archive).key_id)
-    known = grouped and seen is not None
-    overlap = len(people.among(cohort.patients) & people.among(seen or ())) if known else None
-    return {**source.facts(), "overlap_patients": overlap}
-
-
-def _overlap(init: dict[str, Any], cohort: Cohort) -> tuple[str, ...]:
-    if not init:
-        return ()
-    if init["overlap_patients"] is None:
-        return ("overlap with the pretraining patients: unknown",)
-    n_patients = len(set(cohort.patients))
-    return (f"overlap: {init['overlap_patients']} of {n_patients} patients were in pretraining",)
+def _folder(
+    ready: Prepared,
+    out: Path,
+    *,
+    resume: bool,
+    told: dict[str, Any] | None = None,
+    inputs: dict[str, str] | None = None,
+) -> AbstractContextManager[RunFolder]:
+    """Make or reopen a run folder; ``told`` and ``inputs`` are of the runs beside it."""
+    recipe = ready.recipe
+    settings = recipe.settings.model_copy(update=told)
+    info = archive.read_info(settings.archive)
+    read = {"archive": info.hash, **recipe.inputs, **(inputs or {})}
+    return run_folder.create(out, stage="finetune", settings=settings, inputs=read, resume=resume)
 
 
-def _folds(ready: _Prepared, folder: Path) -> list[Fold]:
-    patients = np.array(ready.cohort.patients)
-    planned = []
-    for repeat, assigned in enumerate(ready.folds):
-        fold_of = np.array([assigned[key] for key in patients])
-        for fold in range(ready.settings.folds):
-            test = np.flatnonzero(fold_of == fold)
-            train = np.flatnonzero(fold_of != fold)
-            assert not set(patients[test]) & set(patients[train])
-            name = str(repeat * ready.settings.folds + fold)
-            planned.append(
-                Fold(
-                    repeat=repeat, fold=fold, train=train, test=test, folder=folder / "folds" / name
-                )
-            )
-    return planned
+def _arm(ready: Prepared, out: Path, place: Place, *, name: str) -> FinetuneResult:
+    """Train one of the runs beside the main one, or read what it ended with."""
+    place.reporter.note(f"beside it: {name}")
+    begun = (out / "status.json").is_file()
+    if begun and run_folder.read_status(out)["status"] == "finished":
+        return _result(ready, site_run.folds(ready, out), out)
+    with _folder(ready, out, resume=begun) as folder:
+        return _train(ready, folder, place)
 
 
-def _splits(ready: _Prepared) -> splits.Splits:
-    return splits.Splits(
-        target=ready.cohort.target,
-        classes=ready.cohort.classes,
-        positive=ready.cohort.positive,
-        seed=ready.settings.seed,
-        group=ready.settings.group,
-        n_folds=ready.settings.folds,
-        test_fold=ready.folds,
+def _train(ready: Prepared, folder: RunFolder, place: Place) -> FinetuneResult:
+    """Train what is not trained yet of a run, and write what its folds say together."""
+    recipe, out = ready.recipe, folder.path
+    started = place.start(recipe.settings)
+    folder.environment(**started.facts())
+    told = Tee(place.reporter, folder.log)
+    for note in recipe.notes:
+        told.note(note)
+    splits.write(out / "splits.json", site_run.splits_of(ready))
+    _draw_schedule(ready, out)
+    planned = site_run.folds(ready, out)
+    apart = partial(site_run.train_apart, recipe.settings, out)
+    coming = site_run.trained(
+        planned,
+        place,
+        here=lambda fold: cross_validate.run_fold(started, recipe, fold, place.reporter),
+        apart=apart if place.workers or site_run.is_long(ready, planned) else None,
+    )
+    for _ in told.track(range(len(planned)), task="folds", unit="folds"):
+        next(coming)  # in here, as it is work and no waiting for data
+        done = [fold for fold in planned[:_DRAWN_FOLDS] if fold.is_done]
+        _draw_progress(done, out)
+    result = _result(ready, planned, out)
+    site_run.gather(planned, out)
+    site_models.write(out, site_run.record(recipe))
+    return result
+
+
+def _result(ready: Prepared, planned: Sequence[Fold], out: Path) -> FinetuneResult:
+    recipe = ready.recipe
+    parts = site_run.parts(planned)
+    trained = np.array(recipe.cohort.patients)[planned[0].train]
+    return FinetuneResult(
+        folder=out,
+        target=recipe.task.name,
+        task=recipe.task.kind,
+        classes=recipe.task.classes,
+        schedule=recipe.settings.schedule,
+        init=str(recipe.settings.init_from),
+        fraction=recipe.settings.fractions[0],
+        n_images=len(recipe.cohort),
+        whole_series=recipe.cohort.whole_series,
+        n_patients=len(ready.split.people.classes),
+        n_train_patients=len(np.unique(trained)),
+        n_folds=len(planned),
+        measure=quick_look.measure(recipe.task),
+        of_folds=tuple(quick_look.value(part, recipe.task) for part in parts),
+        notes=recipe.notes,
     )
 
 
-def _record(ready: _Prepared, info: archive.ArchiveInfo) -> site_models.FinetuneInfo:
-    settings, cohort = ready.settings, ready.cohort
-    makers = set(cohort.table["manufacturer"].to_pylist())
-    return site_models.FinetuneInfo(
-        archive_hash=info.hash,
-        target=cohort.target,
-        classes=cohort.classes,
-        positive=cohort.positive,
-        encoder=settings.encoder,
-        encoder_options=settings.encoder_options,
-        in_channels=info.channels,
-        spatial_dims=2,
-        image_size=int(settings.image_size),
-        intensity=settings.intensity.model_dump(),  # type: ignore[union-attr]
-        dropout=settings.dropout,
-        schedule=settings.schedule,
-        init=ready.init,
-        n_images=len(cohort.label),
-        n_patients=len(set(cohort.patients)),
-        group=settings.group,
-        merged=cohort.merged,
-        synthetic=makers == {PHANTOM},
-        notes=ready.notes,
+def _arm_info(result: FinetuneResult, out: Path) -> arms.ArmInfo:
+    at = result.folder.relative_to(out)
+    return arms.ArmInfo(
+        name=at.name or "main",
+        folder=at.as_posix(),
+        init=RANDOM if result.init == "none" else Path(result.init).name,
+        fraction=result.fraction,
+        n_train_patients=result.n_train_patients,
+        measure=result.measure,
+        of_folds=result.of_folds,
     )
 
 
-def _steps_per_epoch(ready: _Prepared) -> int:
-    """Return the optimiser steps in an epoch of a fold; folds differ by a patient or so."""
-    settings = ready.settings
-    n_train = len(ready.cohort.label) * (settings.folds - 1) // settings.folds
-    return max(1, n_train // int(settings.batch_size))
-
-
-def _draw_schedule(ready: _Prepared, folder: Path) -> None:
-    planned, steps = ready.recipe.phases, _steps_per_epoch(ready)
+def _draw_schedule(ready: Prepared, folder: Path) -> None:
+    planned, steps = ready.recipe.phases, site_run.steps_per_epoch(ready)
     rates = phases.learning_rates(planned, steps)
     starts = np.cumsum([0, *(phase.epochs for phase in planned[:-1])]).tolist()
     named = list(zip((phase.name for phase in planned), starts, strict=True))
-    files.write_bytes(folder / "schedule.png", schedule_figure.draw(rates, steps, named))
+    figure = schedule_figure.draw(rates, steps, named, phases.norms_trained(planned))
+    files.write_bytes(folder / "schedule.png", figure)
 
 
 def _draw_progress(trained: Sequence[Fold], folder: Path) -> None:
@@ -362,29 +260,9 @@ def _draw_progress(trained: Sequence[Fold], folder: Path) -> None:
     course = []
     for k, fold in enumerate(trained):
         for point in RunLog(fold.folder).history():
-            rate = {} if k else {"lr": point["lr"]}
-            course.append({"step": point["step"], f"total.fold {k + 1}": point["total"], **rate})
+            if "total" in point:
+                rate = {} if k else {"lr": point["lr"]}
+                course.append(
+                    {"step": point["step"], f"total.fold {k + 1}": point["total"], **rate}
+                )
     files.write_bytes(folder / ProgressFigure.NAME, progress.draw(course))
-
-
-def _training_notes(settings: FinetuneSettings, planned: Sequence[phases.Phase]) -> tuple[str, ...]:
-    """Return what a reader of the result must know about how it was trained."""
-    notes = []
-    never = phases.never_trained(planned)
-    if never and settings.init_from == "none":
-        notes.append(f"{', '.join(never)} stay random: {settings.schedule} never trains them")
-    if settings.sampling == "balanced":
-        notes.append(
-            "sampling balanced: probabilities are those of classes that are equally frequent"
-        )
-    return tuple(notes)
-
-
-def _auroc(part: pa.Table) -> float:
-    """Return the AUROC of one fold over images; the mean over classes where there are several."""
-    found = []
-    for target in sorted(set(part["target"].to_pylist())):
-        rows = [name == target for name in part["target"].to_pylist()]
-        label, score = (part[name].to_numpy()[np.array(rows)] for name in ("label", "score"))
-        found.append(metrics.auroc(label, score))
-    return float(np.mean(found))

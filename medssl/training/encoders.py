@@ -18,6 +18,7 @@ from medssl.foundation import files, plugins
 from medssl.foundation.errors import ArtifactError
 from medssl.models import encoders, layouts, pickled, weights
 from medssl.models.layouts import Unwrapped
+from medssl.models.site_model import norms_of
 
 _LEFT_OUT = 6  # parts of a file named in a note
 _HEADER = 9  # bytes that tell a safetensors file: the length of its header, and how that begins
@@ -90,6 +91,7 @@ class Factory:
     make: Callable[[], nn.Module]
     notes: tuple[str, ...]  # what was done to the weights, and what they left out if allowed
     groups: tuple[str, ...]  # names of the layer groups, from the stem to the last layer
+    normed: tuple[str, ...] = ()  # those of them with norms
 
     def __call__(self) -> nn.Module:
         """Return a new encoder."""
@@ -155,7 +157,9 @@ def factory(
     if match is not None:
         notes += tuple(f"starting weights: {n} {what}" for what, n in match.changes.items())
         notes += () if match.complete else (f"partial weights: {match.table()}",)
-    return Factory(lambda: build()[0], notes, tuple(encoder.groups()))  # type: ignore[operator]
+    groups = encoder.groups()  # type: ignore[operator]
+    normed = tuple(name for name, modules in groups.items() if norms_of(modules))
+    return Factory(lambda: build()[0], notes, tuple(groups), normed)
 
 
 def require_2d(source: Source) -> None:
@@ -169,8 +173,7 @@ def require_2d(source: Source) -> None:
         raise ArtifactError(
             "the weights are of an encoder for whole series (3D), and single images are to be seen",
             where=str(source.path),
-            fix="give one pretrained with --spatial-dims 2; of those for series `medssl embed` and "
-            "`medssl pretrain --spatial-dims 3` can make use, `medssl finetune` cannot yet",
+            fix="give one pretrained with --spatial-dims 2, or read whole series: --spatial-dims 3",
         )
 
 

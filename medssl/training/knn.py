@@ -78,7 +78,7 @@ def probes(
     found, notes = [], []
     for target in targets:
         name = f"knn_auroc.{target}" if several else "knn_auroc"
-        cohort = cohorts.read(archive, target, None)
+        cohort = cohorts.read(archive, (target,), kind="multi_class")
         label = _of_volumes(cohort, parts) if volumes else _of_images(cohort)
         probe = _probe(label, parts, seed, name)
         notes.append(_note(target, probe))
@@ -132,7 +132,11 @@ def cautions(course: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
 def _of_images(cohort: Cohort) -> dict[str, Label]:
     """Return the label of each labelled image, by its id."""
     ids = cohort.table["image_id"].to_pylist()
-    return dict(zip(ids, zip(cohort.class_names, cohort.patients, strict=True), strict=True))
+    return dict(
+        zip(
+            ids, zip((name for (name,) in cohort.strata), cohort.patients, strict=True), strict=True
+        )
+    )
 
 
 def _of_volumes(cohort: Cohort, parts: Parts) -> dict[str, Label]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -66,11 +66,15 @@ def train(  # noqa: PLR0913 - one value per thing it needs
     return logged
 
 
-def one_call(runtime: Runtime, state: TrainState) -> Update[tuple[object, ...]]:
+Call = tuple[tuple[Any, ...], dict[str, Any]]  # arguments of a call, and those with names
+
+
+def one_call(runtime: Runtime, state: TrainState) -> Update[Call]:
     """Return the update of a module whose step is one call with the given arguments."""
 
-    def update(arguments: tuple[object, ...]) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = state.module(*arguments)
+    def update(call: Call) -> dict[str, Tensor]:
+        arguments, named = call
+        losses: dict[str, Tensor] = state.module(*arguments, **named)
         runtime.backward(losses["total"])
         return losses
 

@@ -1,7 +1,9 @@
 """A fine-tuning run as data: which layer groups train in which epoch, how fast, and on what."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -10,12 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.optim import AdamW
-from torch.optim.lr_scheduler import LRScheduler
 
-from medssl.config.finetune import FinetuneSettings
-from medssl.config.training import CutMix
-from medssl.models.site_model import HEAD
+from medssl.config.finetune import FinetuneOptim, FinetuneSettings
+from medssl.config.training import CutMix, MixUp
+from medssl.foundation.errors import UsageError
+from medssl.models.site_model import HEAD, NORMS
 from medssl.training import optim
+
+Factors = Callable[[Mapping[str, float]], Mapping[str, float]]
+PROBE_LR = 1e-3  # of arXiv:2507.12269
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +34,10 @@ class Phase:
     lr_schedule: str
     warmup: float = 0.0
     decay_all: bool = False
+    cycle: str = "run"
     cutmix: CutMix = field(default_factory=CutMix)
+    mixup: MixUp = field(default_factory=MixUp)
+    factors: Factors | None = None  # what measured gradients make of the rates, every epoch
 
     @property
     def epochs(self) -> int:
@@ -38,7 +46,11 @@ class Phase:
 
 
 def plan(
-    settings: FinetuneSettings, schedule: ModuleType, config: object, groups: Sequence[str]
+    settings: FinetuneSettings,
+    schedule: ModuleType,
+    config: object,
+    groups: Sequence[str],
+    normed: Collection[str] | None = None,
 ) -> tuple[Phase, ...]:
     """Return the phases of a run: the linear probe, if there is one, and the schedule.
 
@@ -47,41 +59,100 @@ def plan(
         schedule: A file of `freezing/`.
         config: Its options.
         groups: Names of all layer groups, the head first, the stem last.
+        normed: Those with norms; None: any may have some.
 
     Raises:
-        UsageError: The schedule does not fit the encoder.
+        UsageError: The schedule or a rate does not fit the encoder.
     """
-    probe, rates, epochs = settings.probe, settings.optim, int(settings.epochs)
-    decay = dict.fromkeys(groups, rates.weight_decay)
-    if rates.head_weight_decay is not None:
-        decay[HEAD] = rates.head_weight_decay
+    rates, epochs = settings.optim, int(settings.epochs)
+    released = tuple(
+        tuple(
+            name
+            for name in schedule.trainable_groups(epoch, epochs, groups, config)
+            if normed is None or not name.endswith(NORMS) or name.removesuffix(NORMS) in normed
+        )
+        for epoch in range(epochs)
+    )
+    trained = [group for group in groups if any(_trains(group, names) for names in released)]
+    _check(rates.group_lr, groups, trained, "group_lr")
+    _check(rates.group_weight_decay, groups, trained, "group_weight_decay")
+    peaks = {group: schedule.max_lr(group, groups, config) for group in groups}
+    measured = getattr(schedule, "factors", None)
     scheduled = Phase(
         name=settings.schedule,
-        released=tuple(
-            tuple(schedule.trainable_groups(epoch, epochs, groups, config))
-            for epoch in range(epochs)
-        ),
-        max_lr={group: schedule.max_lr(group, groups, config) for group in groups},
-        weight_decay=decay,
+        released=released,
+        max_lr=peaks | dict.fromkeys(set(groups) - set(trained), 0.0) | rates.group_lr,
+        weight_decay=_decays(rates, groups),
         lr_schedule=rates.lr_schedule,
         warmup=rates.warmup,
         decay_all=rates.decay_all,
+        cycle=rates.cycle,
         cutmix=settings.cutmix,
+        mixup=settings.mixup,
+        factors=None if measured is None else partial(measured, config=config),
     )
-    if not settings.probe_epochs:
+    probed = probe(settings, schedule)[0]
+    n_probe = int(probed.probe_epochs)
+    if not n_probe:
         return (scheduled,)
     first = Phase(
         name="probe",
-        released=((HEAD,),) * settings.probe_epochs,
-        max_lr=dict.fromkeys(groups, 0.0) | {HEAD: probe.lr},
-        weight_decay=dict.fromkeys(groups, probe.weight_decay),
+        released=((HEAD,),) * n_probe,
+        max_lr=dict.fromkeys(groups, 0.0) | {HEAD: float(probed.probe.lr)},
+        weight_decay=dict.fromkeys(groups, settings.probe.weight_decay),
         lr_schedule="constant",
         decay_all=rates.decay_all,
     )
     return first, scheduled
 
 
-def optimizer(phase: Phase, groups: Mapping[str, Sequence[nn.Module]]) -> AdamW:
+def probe(
+    settings: FinetuneSettings, schedule: ModuleType
+) -> tuple[FinetuneSettings, tuple[str, ...]]:
+    """Return the settings with length and rate of the linear probe, and reasons for them."""
+    reasons = []
+    share = getattr(schedule, "PROBE_SHARE", 0.0)
+    if settings.probe_epochs == "auto":
+        n = math.ceil(share * int(settings.epochs))  # a smoke run probes too
+        settings = settings.model_copy(update={"probe_epochs": n})
+        if n:
+            reasons.append(f"probe_epochs {n} (auto: {settings.schedule} begins with a probe)")
+    if settings.probe.lr == "auto":
+        rate = getattr(schedule, "PROBE_LR", PROBE_LR)
+        probed = settings.probe.model_copy(update={"lr": rate})
+        settings = settings.model_copy(update={"probe": probed})
+        if settings.probe_epochs:
+            reasons.append(f"probe.lr {rate:g} (auto: {settings.schedule})")
+    return settings, tuple(reasons)
+
+
+def _trains(group: str, released: Collection[str]) -> bool:
+    """Return whether a layer group trains, or its norms do."""
+    return group in released or f"{group}{NORMS}" in released
+
+
+def _check(given: Collection[str], groups: Sequence[str], trained: Sequence[str], key: str) -> None:
+    """Refuse a value for a layer group that does not exist or never trains."""
+    for group in given:
+        if group not in trained:
+            unknown = "no layer group called" if group not in groups else "nothing ever trains in"
+            raise UsageError(
+                f"{unknown} {group!r}",
+                where=f"optim.{key}",
+                fix=f"choose from {', '.join(trained)}",
+            )
+
+
+def _decays(rates: FinetuneOptim, groups: Sequence[str]) -> dict[str, float]:
+    decay = dict.fromkeys(groups, rates.weight_decay)
+    if rates.head_weight_decay is not None:
+        decay[HEAD] = rates.head_weight_decay
+    return decay | rates.group_weight_decay
+
+
+def optimizer(
+    phase: Phase, groups: Mapping[str, Sequence[nn.Module]], *, fused: bool = False
+) -> AdamW:
     """Return the optimiser of a phase over the modules of every layer group."""
     return optim.adamw(
         {
@@ -91,16 +162,28 @@ def optimizer(phase: Phase, groups: Mapping[str, Sequence[nn.Module]]) -> AdamW:
             for name, modules in groups.items()
         },
         decay_all=phase.decay_all,
+        fused=fused,
     )
 
 
-def scheduler(phase: Phase, stepped: torch.optim.Optimizer, steps: int) -> LRScheduler:
-    """Return what moves the learning rates of ``stepped`` over ``steps`` optimiser steps."""
+def scheduler(phase: Phase, stepped: torch.optim.Optimizer, steps_per_epoch: int) -> optim.Cycles:
+    """Return what moves the learning rates of ``stepped`` over a phase."""
+    steps = phase.epochs * steps_per_epoch
+    begins = _releases(phase, steps_per_epoch) if phase.cycle == "release" else None
     if phase.lr_schedule == "constant":
         return optim.constant(stepped)
     if phase.lr_schedule == "one_cycle":
-        return optim.one_cycle(stepped, steps)
-    return optim.warmup_cosine(stepped, steps, phase.warmup)
+        return optim.one_cycle(stepped, steps, begins=begins)
+    return optim.warmup_cosine(stepped, steps, phase.warmup, begins=begins)
+
+
+def _releases(phase: Phase, steps_per_epoch: int) -> dict[str, int]:
+    """Return the step at which each layer group is first released; one after the end if never."""
+    found = {}
+    for group in phase.max_lr:
+        epochs = (k for k, released in enumerate(phase.released) if _trains(group, released))
+        found[group] = next(epochs, phase.epochs + 1) * steps_per_epoch
+    return found
 
 
 def learning_rates(
@@ -108,7 +191,8 @@ def learning_rates(
 ) -> dict[str, NDArray[np.float64]]:
     """Return the rate of every layer group at every step, not-a-number while it is frozen.
 
-    They come from the schedulers that train, run on parameters of no use.
+    They come from the schedulers that train, run on parameters of no use. Where gradients are
+    measured, they are the highest possible.
 
     Returns:
         Layer group -> shape (steps of all phases,).
@@ -124,20 +208,17 @@ def spans(planned: Sequence[Phase], steps_per_epoch: int) -> list[dict[str, Any]
 
     Returns:
         Rows with ``phase``, ``first`` and ``last`` epoch (from 1), ``max_lr`` (group -> peak of its
-        whole cycle, 0 while frozen) and ``lr`` (group -> rate at the first step of the stretch,
-        highest in it, and at its last step; zeros while frozen).
+        whole cycle, 0 while frozen), ``norms`` (groups of which the norms alone train),
+        ``measured`` (whether gradients scale the rates, which are the highest possible then) and
+        ``lr`` (group -> rate at the first step of the stretch, highest in it, and at its last step;
+        zeros while frozen).
     """
     rates = learning_rates(planned, steps_per_epoch)
     found: list[dict[str, Any]] = []
-    epoch = 0
-    for phase in planned:
-        for released in phase.released:
-            epoch += 1
-            peaks = {n: phase.max_lr[n] if n in released else 0.0 for n in phase.max_lr}
-            same = found and (found[-1]["phase"], found[-1]["max_lr"]) == (phase.name, peaks)
-            if not same:
-                found.append({"phase": phase.name, "first": epoch, "max_lr": peaks})
-            found[-1]["last"] = epoch
+    for epoch, row in enumerate(_of_epochs(planned), start=1):
+        if not found or any(found[-1][key] != value for key, value in row.items()):
+            found.append({"first": epoch, **row})
+        found[-1]["last"] = epoch
     for row in found:
         stretch = slice((row["first"] - 1) * steps_per_epoch, row["last"] * steps_per_epoch)
         row["lr"] = {
@@ -147,19 +228,45 @@ def spans(planned: Sequence[Phase], steps_per_epoch: int) -> list[dict[str, Any]
     return found
 
 
+def _of_epochs(planned: Sequence[Phase]) -> Iterator[dict[str, Any]]:
+    for phase in planned:
+        for released in phase.released:
+            yield {
+                "phase": phase.name,
+                "max_lr": {
+                    name: peak if _trains(name, released) else 0.0
+                    for name, peak in phase.max_lr.items()
+                },
+                "norms": _norms_alone(phase.max_lr, released),
+                "measured": phase.factors is not None,
+            }
+
+
 def never_trained(planned: Sequence[Phase]) -> list[str]:
     """Return the layer groups that stay frozen from the first epoch to the last."""
-    trained = {name for phase in planned for released in phase.released for name in released}
-    return [name for name in planned[0].max_lr if name not in trained]
+    return [name for name in planned[0].max_lr if not _trains(name, _ever(planned))]
+
+
+def norms_trained(planned: Sequence[Phase]) -> list[str]:
+    """Return the layer groups of which the norms train and nothing else ever does."""
+    return _norms_alone(planned[0].max_lr, _ever(planned))
+
+
+def _ever(planned: Sequence[Phase]) -> set[str]:
+    return {name for phase in planned for released in phase.released for name in released}
+
+
+def _norms_alone(groups: Iterable[str], released: Collection[str]) -> list[str]:
+    return [name for name in groups if name not in released and f"{name}{NORMS}" in released]
 
 
 def _rows(phase: Phase, names: Sequence[str], steps_per_epoch: int) -> Iterator[list[float]]:
     stand_ins = {name: [nn.Linear(1, 1, bias=False)] for name in names}
     stepped = optimizer(phase, stand_ins)
-    moved = scheduler(phase, stepped, phase.epochs * steps_per_epoch)
+    moved = scheduler(phase, stepped, steps_per_epoch)
     for released in phase.released:
         for _ in range(steps_per_epoch):
             rates = dict(zip(names, map(float, moved.get_last_lr()), strict=True))
-            yield [rates[name] if name in released else np.nan for name in names]
+            yield [rates[name] if _trains(name, released) else np.nan for name in names]
             stepped.step()
             moved.step()

@@ -11,6 +11,7 @@ import pytest
 
 from medssl.artifacts import predictions, run_folder, site_models, splits, tables
 from medssl.config.finetune import FinetuneSettings
+from medssl.config.task import Task
 from medssl.evaluation import folds
 from medssl.ingestion import phantoms
 
@@ -123,7 +124,7 @@ def finetune_run(  # noqa: PLR0913 - one for each thing in which runs differ
             "patient_key": key,
             "site": f"site{n % 2}",
             "target": f"finding={names_of[k]}" if classes > 2 else "finding",
-            "label": int(labels[n] == k),
+            "label": float(labels[n] == k),
             "score": float(share[k]),
             "repeat": repeat,
             "fold": plan[key],
@@ -145,11 +146,15 @@ def finetune_run(  # noqa: PLR0913 - one for each thing in which runs differ
             folder / "predictions.parquet", tables.build(rows, predictions.PREDICTIONS)
         )
         plan = splits.Splits(
-            target="finding",
-            classes=tuple(sorted(set(names))),
-            positive="1" if classes == 2 else None,
+            task=Task(
+                kind="binary" if classes == 2 else "multi_class",
+                targets=("finding",),
+                classes=tuple(sorted(set(names))),
+                positive="1" if classes == 2 else None,
+            ),
             seed=0,
             group=group,
+            by="folds",
             n_folds=3,
             test_fold=plans,
         )
@@ -166,14 +171,14 @@ def _softmax(logit):
 def model_info(**changes):
     facts = {
         "archive_hash": "ff00",
-        "target": "finding",
-        "classes": ("0", "1"),
-        "positive": "1",
+        "task": Task(kind="binary", targets=("finding",), classes=("0", "1"), positive="1"),
         "encoder": "resnet18",
         "encoder_options": {},
         "in_channels": 1,
         "spatial_dims": 2,
-        "image_size": 64,
+        "shape": (64, 64),
+        "pooling": "none",
+        "slices": 0,
         "intensity": {},
         "dropout": 0.1,
         "schedule": "full",

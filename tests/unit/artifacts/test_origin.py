@@ -4,15 +4,15 @@ import pytest
 
 from medssl.artifacts import origin, run_folder, splits
 from medssl.config.finetune import FinetuneSettings
+from medssl.config.task import Task
 from medssl.foundation import files
 from medssl.foundation.errors import ArtifactError
 
 PLAN = splits.Splits(
-    target="finding",
-    classes=("0", "1"),
-    positive="1",
+    task=Task(kind="binary", targets=("finding",), classes=("0", "1"), positive="1"),
     seed=0,
     group="patient",
+    by="folds",
     n_folds=2,
     test_fold=({"a": 0, "b": 1},),
 )

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from medssl import artifacts
 from medssl.artifacts import (
     archive,
+    attention,
     comparison,
     predictions,
     quarantine,
@@ -24,6 +25,7 @@ from medssl.artifacts import (
     reduce_report,
     report,
     schedules,
+    scores,
     selection,
     source_paths,
     tables,
@@ -153,6 +155,10 @@ FORMATS = [
         reduce_report.read_per_series,
     ),
     Format(
+        "attention.parquet", attention.SCHEMA, attention.ATTENTION, attention.write, attention.read
+    ),
+    Format("scores.parquet", scores.SCORES_SCHEMA, scores.SCORES, scores.write, scores.read),
+    Format(
         "predictions.parquet",
         predictions.SCHEMA,
         predictions.PREDICTIONS,
@@ -253,16 +259,16 @@ def test_the_file_says_its_schema_to_any_parquet_reader(folder, form):
     ("found", "message"),
     [
         ("{name}/99", "written by a newer medssl: it has {name}/99, this version reads up to"),
-        ("medssl.other/1", "expected {name}/1, found medssl.other/1"),
-        ("{name}", "expected {name}/1, found {name}"),
-        ("", "expected {name}/1, found no schema"),
+        ("medssl.other/1", "expected {name}/{version}, found medssl.other/1"),
+        ("{name}", "expected {name}/{version}, found {name}"),
+        ("", "expected {name}/{version}, found no schema"),
     ],
 )
 def test_another_or_newer_schema_is_refused(folder, form, found, message):
-    name = form.schema.removesuffix("/1")
+    name, _, version = form.schema.rpartition("/")
     form.write(folder, sample(form.columns))
     tables.write(folder / form.name, found.format(name=name), sample(form.columns))
-    with pytest.raises(ArtifactError, match=message.format(name=name)) as caught:
+    with pytest.raises(ArtifactError, match=message.format(name=name, version=version)) as caught:
         form.read(folder)
     assert caught.value.where == str(folder / form.name)
     assert caught.value.fix
@@ -356,7 +362,7 @@ def test_every_schema_name_is_used_once():
     names = [form.schema for form in FORMATS]
     names += [archive.SCHEMA, selection.SCHEMA, report.SCHEMA, comparison.SCHEMA]
     assert len(set(names)) == len(names)
-    assert all(name.startswith("medssl.") and name.endswith("/1") for name in names)
+    assert all(name.startswith("medssl.") and name.rpartition("/")[2].isdigit() for name in names)
 
 
 @pytest.mark.parametrize(

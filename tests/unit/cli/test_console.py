@@ -97,3 +97,26 @@ def test_a_plan_is_written_as_people_write():
     for value in rows.values():
         assert not set(str(value)) & set("[](){}'")
         assert str(value) not in {"None", "True", "False"}
+
+
+def test_the_table_of_a_schedule_tells_norms_and_measured_rates(capsys):
+    """Once a plain phase, once norms alone, and rates that are upper limits."""
+    row = {"phase": "probe", "first": 1, "last": 1, "norms": [], "measured": False}
+    rows = [
+        {**row, "max_lr": {"head": 0.01, "stem": 0}, "lr": {"head": [0, 0.01, 0], "stem": [0] * 3}},
+        {
+            **row, "phase": "own", "first": 2, "last": 4, "norms": ["stem"], "measured": True,
+            "max_lr": {"head": 1e-3, "stem": 2e-4},
+            "lr": {"head": [0, 1e-3, 0], "stem": [0, 1e-4, 0]},
+        },
+    ]  # fmt: skip
+    console.phases(rows)
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert shown[1:4] == [
+        ["all", "max", "LR", "0.01", "0.0002"],
+        ["1", "probe", "0.01", "frozen"],
+        ["2-4", "own", "<=0.001", "<=0.0001*"],
+    ]
+    assert [line[0] for line in shown[4:]] == ["*", "<="]
+    console.phases(rows[:1])
+    assert len(capsys.readouterr().out.splitlines()) == 3

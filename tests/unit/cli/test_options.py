@@ -41,7 +41,7 @@ def test_what_can_be_listed_is_listed(cli):
     lines = out.splitlines()[1:]
     assert code == 0
     kinds = [line.split()[0] for line in lines]
-    assert kinds == ["methods", "encoders", "schedules", "strategies", "presets"]
+    assert kinds == ["methods", "encoders", "schedules", "losses", "strategies", "presets"]
     assert all(len(line.split()) > 3 for line in lines)
     for kind in kinds:
         assert cli("list", kind)[0] == 0

@@ -269,6 +269,19 @@ def test_paths_in_a_file_are_relative_to_the_file(tmp_path):
     assert settings.by == "not/a/path"
 
 
+def test_paths_deeper_in_a_file_are_relative_to_it_too(tmp_path):
+    class Inside(Settings):
+        file: Path | None = None
+        name: str = "a"
+
+    class Outside(Settings):
+        inside: Inside = Inside()
+
+    file = write(tmp_path / "conf" / "a.yaml", {"inside": {"file": "../s.csv", "name": "b/c"}})
+    found = loading.resolve(Outside, "reduce", loading.Sources(files=[file]))
+    assert found.inside == Inside(file=tmp_path / "s.csv", name="b/c")
+
+
 def test_they_are_shown_as_people_write_them(tmp_path, monkeypatch):
     """The settings of a run name the archive as `../../arc`."""
     file = write(tmp_path / "runs" / "one" / "config.yaml", {"archive": "../../arc", "start": "x"})

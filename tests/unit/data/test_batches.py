@@ -9,7 +9,7 @@ import torch
 from medssl.artifacts import archive, pixels, tables
 from medssl.config.training import Intensity, Views
 from medssl.data.batches import Alone, TrainingBatches, local_shape, plain_batches
-from medssl.data.sampling import Balanced, Shuffled
+from medssl.data.sampling import Shuffled, Weighted
 from medssl.data.store import ImageStore
 
 CPU = torch.device("cpu")
@@ -35,7 +35,9 @@ def batches(store, seed=0, batch_size=5, n_views=2, sampler=None, **more):
 
 def test_balanced_batches_show_rare_classes_as_often(store):
     target = np.array([0] * 18 + [1] * 4 + [2] * 2)
-    source = batches(store, n_views=1, target=target, sampler=Balanced(target, 8, 0))
+    source = batches(
+        store, n_views=1, target=target, sampler=Weighted(1 / np.bincount(target)[target], 8, 0)
+    )
     drawn = torch.cat([step.target for epoch in range(60) for step in source.epoch(epoch)])
     assert len(drawn) == 60 * 24  # an epoch is as long as without
     assert torch.bincount(drawn) / len(drawn) == pytest.approx([1 / 3] * 3, abs=0.05)

@@ -10,11 +10,12 @@ from threadpoolctl import threadpool_limits
 
 from medssl.artifacts import archive, tables
 from medssl.data.sampling import (
-    Balanced,
     Neighbours,
     OnePerGroup,
     SamePatient,
     Shuffled,
+    Stratified,
+    Weighted,
     look_alikes,
     numbered,
     positions,
@@ -49,20 +50,45 @@ def test_shuffled_is_a_permutation_cut_in_steps():
     assert Shuffled(23, 4, 5).epoch(2).tolist() == expected
 
 
-@pytest.mark.parametrize("sampler", [Shuffled(3, 8, 0), Balanced(np.array([0, 0, 1]), 8, 0)])
+@pytest.mark.parametrize("sampler", [Shuffled(3, 8, 0), Weighted(np.array([1.0, 2, 1]), 8, 0)])
 def test_a_step_larger_than_the_archive_is_the_archive(sampler):
     assert (sampler.batch_size, sampler.steps_per_epoch) == (3, 1)
     assert sampler.epoch(0).shape == (1, 3)
 
 
-def test_balanced_shows_every_class_as_often():
-    target = np.repeat([4, 2, 9], [180, 15, 5])
-    sampler = Balanced(target, 8, 1)
-    shown = np.concatenate([target[sampler.epoch(e)].ravel() for e in range(50)])
-    share = np.array([(shown == c).mean() for c in (2, 4, 9)])
+def test_weighted_draws_each_image_as_often_as_its_weight_says():
+    weight = np.repeat([1.0, 12.0, 36.0], [180, 15, 5])  # each class has 180 of 540
+    sampler = Weighted(weight, 8, 1)
+    shown = np.concatenate([weight[sampler.epoch(e)].ravel() for e in range(50)])
+    share = np.array([(shown == w).mean() for w in (1, 12, 36)])
     assert share == pytest.approx([1 / 3] * 3, abs=4 * (2 / 9 / len(shown)) ** 0.5)
     assert sampler.steps_per_epoch == 25
     assert (np.diff(sampler.epoch(0), axis=1) >= 0).all()
+
+
+@few
+@given(counts_of_groups, st.integers(1, 12), seeds)
+def test_stratified_spreads_each_class_over_the_steps(counts, batch_size, seed):
+    classes = grouped(counts, seed)
+    sampler = Stratified(classes, batch_size, seed)
+    for epoch in (0, 3):
+        steps = sampler.epoch(epoch)
+        assert steps.shape == (len(classes) // sampler.batch_size, sampler.batch_size)
+        assert len(set(steps.ravel().tolist())) == steps.size
+        assert (np.diff(steps, axis=1) > 0).all()
+        for name in np.unique(classes):
+            held = (classes[steps] == name).sum(axis=1)
+            assert held.max() - held.min() <= 1
+        assert np.array_equal(steps, Stratified(classes, batch_size, seed).epoch(epoch))
+
+
+def test_stratified_shows_every_image_in_the_end_and_each_epoch_other_steps():
+    classes = np.repeat([0, 1], [40, 7])
+    sampler = Stratified(classes, 8, 5)
+    epochs = [sampler.epoch(e) for e in range(30)]
+    assert set(np.concatenate(epochs).ravel().tolist()) == set(range(47))
+    assert not np.array_equal(epochs[0], epochs[1])
+    assert all((classes[steps] == 1).any(axis=1).all() for steps in epochs)  # 6 or 7 for 5 steps
 
 
 @few

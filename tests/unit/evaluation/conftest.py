@@ -20,7 +20,7 @@ def table_of(patients, labels, scores, **columns):
         "part": "test",
         **columns,
         "patient_key": list(patients),
-        "label": [int(label) for label in labels],
+        "label": [float(label) for label in labels],
         "score": [float(score) for score in scores],
     }
     filled = {k: v if isinstance(v, list) else [v] * count for k, v in rows.items()}

@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
 
+from medssl.artifacts.origin import Origin
+from medssl.artifacts.splits import Splits
+from medssl.config.task import Task
 from medssl.evaluation import assessment, cautions, intervals
 from medssl.evaluation.assessment import Drift
 from medssl.evaluation.cautions import Circumstances
@@ -153,12 +156,25 @@ def test_many_probabilities_of_0_or_1_are_said(units_of, extreme, is_said):
     assert any("5% of the probabilities are 0 or 1" in text for text in said) == is_said
 
 
+def test_balanced_test_folds_are_said(units_of):
+    keys = [f"k{n:03d}" for n in range(300)]
+    judged = units_of(keys, np.arange(300) % 2, np.random.default_rng(0).random(300))
+    (said,) = cautions.notes(judged, Circumstances(balanced_test=True))
+    assert said.startswith("Test folds were drawn with as many positive patients as others")
+    task = Task(kind="binary", targets=("finding",), classes=("0", "1"), positive="1")
+    for balanced in (False, True):
+        plan = Splits(task=task, seed=0, group="patient", by="folds", n_folds=2, test_fold=(),
+                      balanced_test=balanced)  # fmt: skip
+        known = cautions.circumstances(Origin(predictions_sha256="", splits=plan))
+        assert known.balanced_test is balanced
+
+
 def test_balanced_training_is_said_where_there_are_probabilities(units_of):
     keys = [f"k{n:03d}" for n in range(300)]
     score = np.random.default_rng(0).random(300)
     known = Circumstances(balanced=True)
     said = cautions.notes(units_of(keys, np.arange(300) % 2, score), known)
-    assert any("equally frequent classes" in text for text in said)
+    assert any("those of such classes" in text for text in said)
     assert cautions.notes(units_of(keys, np.arange(300) % 2, score), Circumstances()) == ()
     ranks = cautions.notes(units_of(keys, np.arange(300) % 2, score * 7), known)
-    assert not any("equally frequent" in text for text in ranks)
+    assert not any("of such classes" in text for text in ranks)

@@ -1,10 +1,13 @@
 """Differences between runs: from the same resamples, with a sign that follows the order."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from medssl.artifacts.splits import Splits
+from medssl.config.task import Task
 from medssl.evaluation import assessment, comparison, intervals
 from medssl.foundation.errors import DataError
 
@@ -118,13 +121,15 @@ def test_pairs(every, expected):
     assert comparison.pairs(["a", "b", "c"], every=every) == expected
 
 
+TASK = Task(kind="binary", targets=("finding",), classes=("0", "1"), positive="1")
+
+
 def plan(**changes):
     facts = {
-        "target": "finding",
-        "classes": ("0", "1"),
-        "positive": "1",
+        "task": TASK,
         "seed": 0,
         "group": "patient",
+        "by": "folds",
         "n_folds": 2,
         "test_fold": ({"a": 0, "b": 1, "c": 0},),
     }
@@ -140,9 +145,12 @@ def test_the_same_images_in_the_same_folds_may_be_compared(table_of):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"target": "other"}, "another target: other where x has finding"),
-        ({"classes": ("0", "2")}, "another set of classes: 0, 2 where x has 0, 1"),
-        ({"positive": "0"}, "another positive class: 0 where x has 1"),
+        ({"task": replace(TASK, targets=("other",))}, "another target: other where x has finding"),
+        (
+            {"task": replace(TASK, classes=("0", "2"))},
+            "another set of classes: 0, 2 where x has 0, 1",
+        ),
+        ({"task": replace(TASK, positive="0")}, "another positive class: 0 where x has 1"),
         ({"group": "none"}, "another grouping: none where x has patient"),
         ({"test_fold": ({"a": 1, "b": 0, "c": 0},)}, "another split into folds"),
     ],

@@ -2,6 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from medssl.config.task import Task
 from medssl.evaluation import units
 from medssl.foundation.errors import DataError
 
@@ -156,6 +157,8 @@ def test_only_test_rows_count(units_of):
         ({"label": [1, 1, 1]}, "one class only: every label is 1"),
         ({"label": [1, 1, 0], "score": [0.5, float("nan"), 0.1]}, "a score is not a number"),
         ({"label": [1, 1, 0], "fold": [0, 1, 0]}, "leakage: 1 of 2 patients"),
+        ({"label": [1, 0.5, 0]}, "a label is neither 0 nor 1"),
+        ({"label": [0, 2, 1]}, "a label is neither 0 nor 1"),
     ],
 )  # fmt: skip
 def test_contradictions_are_refused(table_of, columns, problem):
@@ -179,3 +182,21 @@ def test_an_empty_table_is_refused(table_of):
     assert isinstance(table, pa.Table)
     with pytest.raises(DataError, match="no test predictions"):
         units.build(table, target="finding", aggregate="mean", where="table")
+
+
+@pytest.mark.parametrize(
+    ("task", "problem"),
+    [
+        (Task(kind="regression", targets=("age",)), "age is an amount"),
+        (Task(kind="multi_label", targets=("a", "b")), r"predicts 2 targets at once \(a, b\)"),
+    ],
+)
+def test_what_is_not_judged_yet_is_not_judged_as_something_else(task, problem):
+    with pytest.raises(DataError, match=problem) as refused:
+        units.require_judged(task, "predictions.parquet")
+    assert refused.value.fix
+
+
+@pytest.mark.parametrize("kind", ["binary", "multi_class", "ordinal"])
+def test_classes_are_judged_ordered_or_not(kind):
+    units.require_judged(Task(kind=kind, targets=("a",), classes=("x", "y")), "predictions.parquet")

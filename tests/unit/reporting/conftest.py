@@ -8,6 +8,7 @@ from medssl.artifacts.origin import Origin
 from medssl.artifacts.splits import Splits
 from medssl.config.compare import CompareSettings
 from medssl.config.evaluate import EvaluateSettings
+from medssl.config.task import Task
 from medssl.evaluation import (
     assessment,
     cautions,
@@ -82,11 +83,10 @@ def findings_of():
 @pytest.fixture(scope="session")
 def splits():
     return Splits(
-        target="finding",
-        classes=("0", "1"),
-        positive="1",
+        task=Task(kind="binary", targets=("finding",), classes=("0", "1"), positive="1"),
         seed=0,
         group="patient",
+        by="folds",
         n_folds=3,
         test_fold=({"secret000": 0},),
     )

@@ -5,20 +5,21 @@ import pytest
 from medssl.artifacts import comparison as artifact
 from medssl.artifacts.origin import Origin
 from medssl.artifacts.site_models import FinetuneInfo
+from medssl.config.task import Task
 from medssl.reporting import side_by_side
 
 
 def origin_of(settings=None, environment=None, init=None, **changes):
     facts = {
         "archive_hash": "ab" * 32,
-        "target": "finding",
-        "classes": ("0", "1"),
-        "positive": "1",
+        "task": Task(kind="binary", targets=("finding",), classes=("0", "1"), positive="1"),
         "encoder": "resnet18",
         "encoder_options": {},
         "in_channels": 1,
         "spatial_dims": 2,
-        "image_size": 64,
+        "shape": (64, 64),
+        "pooling": "none",
+        "slices": 0,
         "intensity": {},
         "dropout": 0.1,
         "schedule": "full",

@@ -1,20 +1,31 @@
 """What a fold really trains on, epoch by epoch, across the phases of a run."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
+from medssl.artifacts import predictions
 from medssl.config.finetune import FinetuneSettings
+from medssl.config.task import Task
 from medssl.config.training import CutMix
 from medssl.data.batches import Shown
+from medssl.data.cohort import Cohort
 from medssl.foundation.reporting import Silent
+from medssl.losses import cross_entropy
 from medssl.models.encoders import resnet18
 from medssl.models.site_model import SiteModel
 from medssl.training import cross_validate, runtime
-from medssl.training.cross_validate import Recipe
+from medssl.training.cross_validate import Fold
+from medssl.training.early_stopping import Watch
 from medssl.training.phases import Phase
+from medssl.training.recipes import Recipe
 
 GROUPS = ("head", "layer4", "layer3", "layer2", "layer1", "stem")
+TASK = Task(kind="binary", targets=("finding",), classes=("0", "1"), positive="1")
 RELEASED = (("head",), ("head", "layer4"), ("head", "layer4"), ("head",))
 
 
@@ -33,7 +44,7 @@ class Batches:
             yield Shown(
                 views=[torch.randn(4, 1, 32, 32, generator=generator)],
                 patients=torch.arange(4),
-                target=torch.tensor([0, 1, 0, 1]),
+                target=torch.tensor([[0.0], [1], [0], [1]]),
             )
 
 
@@ -42,9 +53,12 @@ class Snapshots(Silent):
 
     def __init__(self, model):
         self.model = model
-        self.steps, self.lr, self.taken = [], [], [values(model)]
+        self.steps, self.lr, self.factors, self.taken = [], [], [], [values(model)]
 
     def metrics(self, step, values_of):
+        if "total" not in values_of:
+            self.factors.append((step, values_of))
+            return
         self.steps.append(step)
         self.lr.append(values_of["lr"])
         self.taken.append(values(self.model))
@@ -57,7 +71,7 @@ def values(model):
     }
 
 
-def phase(name, released, lr, mixed):
+def phase(name, released, lr, mixed, factors=None):
     return Phase(
         name=name,
         released=released,
@@ -65,7 +79,26 @@ def phase(name, released, lr, mixed):
         weight_decay=dict.fromkeys(GROUPS, 0.1),
         lr_schedule="constant",
         cutmix=CutMix(probability=mixed),
+        factors=factors,
     )
+
+
+def fitted(planned):
+    """What was seen while a fold was trained."""
+    torch.manual_seed(0)
+    loss = partial(cross_entropy.loss, task=TASK, weight=None, config=cross_entropy.Config())
+    encoder = resnet18.build(1, 2, resnet18.Config())
+    model = SiteModel(encoder, TASK, 0.1, loss=loss, norms_follow=True)
+    recipe = Recipe(
+        settings=FinetuneSettings(archive="archive", init_from="none"), cohort=None,
+        build_encoder=lambda: None, groups=GROUPS, loss=loss, phases=planned,
+    )  # fmt: skip
+    seen = Snapshots(model)
+    where = runtime.start("cpu", "32")
+    cross_validate._fit(
+        where, recipe, model, Batches(), seen, "fold", watch=Watch(None), inner=None
+    )
+    return seen
 
 
 @pytest.fixture
@@ -78,12 +111,7 @@ def planned():
 
 def test_a_group_moves_in_the_epochs_it_is_released_in_and_in_no_other(planned):
     """Parameters and buffers; a group that is frozen again keeps its value too."""
-    torch.manual_seed(0)
-    model = SiteModel(resnet18.build(1, 2, resnet18.Config()), n_outputs=1, dropout=0.1)
-    settings = FinetuneSettings(archive="archive", init_from="none")
-    recipe = Recipe(settings=settings, build_encoder=lambda: None, phases=planned)
-    seen = Snapshots(model)
-    cross_validate._fit(runtime.start("cpu", "32"), recipe, model, Batches(), seen, "fold")
+    seen = fitted(planned)
     for epoch, released in enumerate((("head",), ("head",), *RELEASED)):
         before, after = seen.taken[epoch : epoch + 2]
         moved = {g for g in GROUPS if not all(map(torch.equal, before[g], after[g]))}
@@ -92,12 +120,34 @@ def test_a_group_moves_in_the_epochs_it_is_released_in_and_in_no_other(planned):
     assert seen.lr == pytest.approx([1e-3] * 2 + [1e-2] * 4)
 
 
+def test_measured_rates_are_those_of_the_first_batch_of_their_epoch():
+    """A factor of 0 for a group in the second epoch: it moves in the first and not in that."""
+    asked = []
+
+    def factors(relative):
+        asked.append(dict(relative))
+        return {name: float(len(asked) == 1 or name == "head") for name in relative}
+
+    released = (("head", "layer4"),) * 2
+    seen = fitted((phase("own", released, 1e-2, mixed=1.0, factors=factors),))
+    assert [set(relative) for relative in asked] == [{"head", "layer4"}] * 2
+    assert asked[0] != asked[1]
+    assert [step for step, _ in seen.factors] == [0, 2]
+    assert seen.factors[1][1] == {"epoch": 2, "factor.head": 1.0, "factor.layer4": 0.0}
+    assert seen.steps == [2, 4]
+    weights = [taken["layer4"][0] for taken in seen.taken]
+    assert not torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[1], weights[2])
+    assert not torch.equal(seen.taken[1]["head"][0], seen.taken[2]["head"][0])
+
+
 def test_epochs_are_counted_through_and_the_probe_is_never_mixed(planned):
     batches = Batches()
     shown = list(cross_validate._arguments(batches, planned))
     assert batches.asked == list(range(6))
-    assert [len(arguments) for arguments in shown] == [2] * 4 + [4] * 8
-    for (images, target, partner, kept), k in zip(shown[4:], range(4, 12), strict=True):
+    assert [len(named) for _, named in shown] == [0] * 4 + [2] * 8
+    for ((images, target), named), k in zip(shown[4:], range(4, 12), strict=True):
+        partner, kept = named["partner"], named["kept"]
         step = list(batches.epoch(k // 2))[k % 2]
         (plain,), own = step.views, step.target
         assert torch.equal(target, own)
@@ -107,5 +157,24 @@ def test_epochs_are_counted_through_and_the_probe_is_never_mixed(planned):
                 sources = [torch.equal(image[pasted], other[pasted]) for other in plain]
                 assert label == own[sources.index(True)]
                 assert pasted.float().mean().item() == pytest.approx(1 - kept, abs=1e-6)
-    shares = np.array([kept for *_, kept in shown[4:]])
+    shares = np.array([named["kept"] for _, named in shown[4:]])
     assert len(set(shares.round(6))) > 4  # every batch is mixed in its own way
+
+
+def test_a_target_without_a_label_in_a_part_has_no_rows_there():
+    """A column of no rows is of no type of its own, and was not put together with the others."""
+    task = Task(kind="regression", targets=("amount", "rare"))
+    ids = pa.array(["a", "b"])
+    part = Cohort(
+        archive=None,
+        table=pa.table({"image_id": ids, "patient_key": ids, "site": pa.nulls(2, pa.string())}),
+        task=task,
+        label=np.array([[1.0, np.nan], [2.0, np.nan]]),
+    )
+    fold = Fold(repeat=0, fold=1, train=np.arange(0), test=np.arange(2), folder=None)
+    table = cross_validate._prediction_rows(part, np.array([[3.0, 4], [5, 6]]), fold, 0, "test")
+    assert table.schema.remove_metadata() == predictions.PREDICTIONS.remove_metadata()
+    assert table["target"].to_pylist() == ["amount"] * 2
+    assert table["score"].to_pylist() == [3.0, 5.0]
+    nobody = replace(part, label=np.full((2, 2), np.nan))
+    assert len(cross_validate._prediction_rows(nobody, np.zeros((2, 2)), fold, 0, "inner")) == 0

@@ -97,6 +97,78 @@ def test_one_cycle_moves_rate_and_beta_as_published():
     assert optimizer.param_groups[0]["betas"][1] == 0.999
 
 
+@pytest.mark.parametrize("steps", [2, 3, 7, 130])
+def test_one_cycle_is_that_of_torch(steps):
+    ours, theirs = (torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=0.2) for _ in range(2))
+    schedule = optim.one_cycle(ours, steps)
+    reference = torch.optim.lr_scheduler.OneCycleLR(theirs, 0.2, steps)
+    for step in range(steps):
+        for key in ("lr", "betas"):
+            assert ours.param_groups[0][key] == pytest.approx(theirs.param_groups[0][key])
+        ours.step()
+        theirs.step()
+        schedule.step()
+        if step < steps - 1:
+            reference.step()
+
+
+def two_layer_groups(lr=1.0):
+    layers = {
+        name: optim.LayerGroup(modules=[nn.Linear(1, 1, bias=False)], lr=lr, weight_decay=0.0)
+        for name in ("head", "stem")
+    }
+    return optim.adamw(layers)
+
+
+def followed(optimizer, schedule, steps):
+    """Rate and first beta of each parameter group at every step."""
+    found = []
+    for _ in range(steps):
+        found.append([(group["lr"], group["betas"][0]) for group in optimizer.param_groups])
+        optimizer.step()
+        schedule.step()
+    return [list(of) for of in zip(*found, strict=True)]
+
+
+@pytest.mark.parametrize(
+    "make", [optim.one_cycle, lambda *a, **k: optim.warmup_cosine(*a, 0.2, **k)]
+)
+def test_a_group_released_late_goes_through_all_of_its_course(make):
+    """From its release to the end it is what a run of that length would be."""
+    optimizer = two_layer_groups()
+    head, stem = followed(optimizer, make(optimizer, 50, begins={"stem": 20}), 50)
+    whole, short = two_layer_groups(), two_layer_groups()
+    assert head == followed(whole, make(whole, 50), 50)[0]
+    assert stem[20:] == followed(short, make(short, 30), 30)[0]
+    assert [rate for rate, _ in stem[:20]] == [0] * 20
+    assert max(rate for rate, _ in stem) == pytest.approx(1.0)
+
+
+def test_factors_stay_until_they_are_changed():
+    optimizer = two_layer_groups(lr=2.0)
+    schedule = optim.constant(optimizer)
+    seen = []
+    for factors in ({"stem": 0.25}, None, {"head": 0.5}):
+        if factors is not None:
+            schedule.scale(factors)
+        seen.append(schedule.get_last_lr())
+        assert seen[-1] == [group["lr"] for group in optimizer.param_groups]
+        optimizer.step()
+        schedule.step()
+    assert seen == [[2.0, 0.5], [2.0, 0.5], [1.0, 2.0]]
+
+
+def test_a_schedule_goes_on_where_it_was_saved():
+    first, second = two_layer_groups(), two_layer_groups()
+    ours = optim.one_cycle(first, 20, begins={"stem": 5})
+    ours.scale({"head": 0.5})
+    followed(first, ours, 8)
+    other = optim.one_cycle(second, 20, begins={"stem": 5})
+    other.load_state_dict(ours.state_dict())
+    assert second.param_groups[0]["lr"] == first.param_groups[0]["lr"]
+    assert followed(second, other, 12) == followed(first, ours, 12)
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 10])
 def test_one_cycle_survives_runs_of_a_few_steps(steps):
     optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=1e-3)

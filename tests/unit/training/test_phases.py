@@ -98,6 +98,114 @@ def test_the_head_decays_like_the_rest_unless_told_otherwise():
     assert set(only.weight_decay.values()) == {0.3}
 
 
+def test_a_group_can_have_a_rate_and_a_decay_of_its_own():
+    values = {"group_lr": {"layer1": 3e-3}, "group_weight_decay": {"head": 0.5}}
+    (only,) = planned(schedule="full", optim={"head_weight_decay": 0.1, **values})
+    assert only.max_lr == {**dict.fromkeys(GROUPS, 2.5e-4), "head": 1e-3, "layer1": 3e-3}
+    assert only.weight_decay == {**dict.fromkeys(GROUPS, 1e-4), "head": 0.5}
+    rates = phases.learning_rates((only,), 5)
+    assert rates["layer1"].max() == pytest.approx(3e-3)
+
+
+@pytest.mark.parametrize("key", ["group_lr", "group_weight_decay"])
+@pytest.mark.parametrize(
+    ("group", "problem"),
+    [("layer5", "no layer group called 'layer5'"), ("stem", "nothing ever trains in 'stem'")],
+)
+def test_a_rate_for_nothing_is_refused_with_the_groups_there_are(key, group, problem):
+    with pytest.raises(UsageError, match=problem) as error:
+        planned(schedule="progressive", optim={key: {group: 1e-3}})
+    assert error.value.where == f"optim.{key}"
+    assert error.value.fix == "choose from head, layer4, layer3, layer2"
+
+
+@pytest.mark.parametrize("lr_schedule", ["warmup_cosine", "one_cycle"])
+def test_a_cycle_can_begin_when_its_group_is_released(lr_schedule):
+    steps, options = 10, {"lr_schedule": lr_schedule, "warmup": 0.1}
+    by_run, by_release = (
+        phases.learning_rates(
+            planned(schedule="progressive", optim={**options, "cycle": cycle}), steps
+        )
+        for cycle in ("run", "release")
+    )
+    assert np.array_equal(by_run["head"], by_release["head"])
+    for group, first in (("layer4", 2), ("layer3", 6), ("layer2", 12)):
+        own = by_release[group][first * steps :]
+        peak = PEAKS[group]
+        if lr_schedule == "warmup_cosine":
+            rise = round(0.1 * len(own))
+            assert own[0] == pytest.approx(peak / (rise + 1))
+            assert own.argmax() == rise
+        else:
+            assert own[0] == pytest.approx(peak / 25)
+            assert own.argmax() == pytest.approx(0.3 * len(own) - 1, abs=1)
+        assert own.max() == pytest.approx(peak, rel=0.01)
+        assert np.isnan(by_release[group][: first * steps]).all()
+    late = by_run["layer2"][12 * steps :]
+    assert late.max() < 0.7 * PEAKS["layer2"]  # in the run's own cycle it never sees its peak
+
+
+def test_lp_ft_begins_with_a_probe_half_as_long_unless_told_otherwise():
+    probe, rest = planned(schedule="lp_ft")
+    assert (probe.epochs, rest.epochs) == (10, 20)
+    assert (probe.max_lr["head"], set(rest.max_lr.values())) == (1e-2, {1e-4})
+    probe, _ = planned(schedule="lp_ft", probe_epochs=3, probe={"lr": 0.5})
+    assert (probe.epochs, probe.max_lr["head"]) == (3, 0.5)
+    assert len(planned(schedule="lp_ft", probe_epochs=0)) == 1
+
+
+def test_what_a_probe_was_resolved_to_repeats_it():
+    schedule = plugins.load(freezing, "lp_ft")
+    given = FinetuneSettings(archive="archive", init_from="none", schedule="lp_ft", epochs=7)
+    resolved, why = phases.probe(given, schedule)
+    assert (resolved.probe_epochs, resolved.probe.lr) == (4, 1e-2)
+    assert [reason.split()[0] for reason in why] == ["probe_epochs", "probe.lr"]
+    assert phases.probe(resolved, schedule) == (resolved, ())
+
+
+def test_discriminative_rates_fall_by_the_same_factor():
+    (only,) = planned(schedule="discriminative", schedule_options={"head_lr": 1.0, "decay": 2.0})
+    assert list(only.max_lr.values()) == [1, 1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32]
+
+
+@pytest.mark.parametrize(("group", "trains"), [("stem", 5), ("layer2", 3), ("layer4", 1)])
+def test_freeze_to_freezes_up_to_its_group_and_includes_it(group, trains):
+    (only,) = planned(schedule="freeze_to", schedule_options={"group": group})
+    assert set(only.released) == {tuple(GROUPS[:trains])}
+    assert {name for name, peak in only.max_lr.items() if peak} == set(GROUPS[:trains])
+
+
+@pytest.mark.parametrize("group", ["layer7", "head"])
+def test_freeze_to_a_group_that_is_not_there_names_those_that_are(group):
+    with pytest.raises(UsageError, match=f"no layer group called '{group}'") as error:
+        planned(schedule="freeze_to", schedule_options={"group": group})
+    assert error.value.fix == "choose from stem, layer1, layer2, layer3, layer4"
+
+
+def test_norms_are_told_from_whole_groups():
+    """A stem without a norm, as that of a transformer, trains nothing."""
+    settings = FinetuneSettings(archive="archive", init_from="none", schedule="bn_affine", epochs=3)
+    schedule = plugins.load(freezing, "bn_affine")
+    only = phases.plan(settings, schedule, schedule.Config(), GROUPS, set(GROUPS) - {"stem"})
+    assert phases.never_trained(only) == ["stem"]
+    assert phases.norms_trained(only) == ["layer4", "layer3", "layer2", "layer1"]
+    (row,) = phases.spans(only, 4)
+    assert row["norms"] == phases.norms_trained(only)
+    assert (row["max_lr"]["head"], row["max_lr"]["layer1"], row["max_lr"]["stem"]) == (
+        1e-3,
+        1e-3,
+        0,
+    )
+    assert row["lr"]["layer1"][1] > 0
+    assert np.isnan(phases.learning_rates(only, 4)["stem"]).all()
+
+
+def test_rates_that_are_measured_are_marked_as_the_highest_possible():
+    (row,) = phases.spans(planned(schedule="surgical"), 4)
+    assert row["measured"]
+    assert not any(row["measured"] for row in phases.spans(bpd2025(), 4))
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [

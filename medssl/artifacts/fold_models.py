@@ -1,0 +1,38 @@
+"""`folds/k/fold.json`: what belongs to the model of one fold besides its weights."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from medssl.artifacts import records
+
+SCHEMA = "medssl.fold/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldModel:
+    """How the scores of a model become those of the cohort."""
+
+    repeat: int
+    fold: int
+    epochs: int  # after which the weights were taken
+    prior: tuple[tuple[float, ...], ...]  # per target: shares of the classes it was trained on
+    drawn: tuple[tuple[float, ...], ...]  # and as it learned them; equal where nothing is corrected
+    calibrator: Mapping[str, Any] | None = None  # `evaluation.calibrators.Calibrator`; None: none
+    learned: tuple[str, ...] | None = None  # patient keys, as the archive has them, of whom it
+    # learned from or was chosen and calibrated on; None: not recorded
+
+
+def write(folder: Path, model: FoldModel) -> None:
+    """Write `fold.json`."""
+    records.write(folder / "fold.json", SCHEMA, asdict(model))
+
+
+def read(folder: Path) -> FoldModel:
+    """Return `fold.json`.
+
+    Raises:
+        ArtifactError: The file is missing or of another schema.
+    """
+    return records.read_as(FoldModel, folder / "fold.json", SCHEMA)

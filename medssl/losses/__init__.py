@@ -1,0 +1,3 @@
+"""Losses of fine-tuning: one file each, named as users type it."""
+
+KIND = "loss"
