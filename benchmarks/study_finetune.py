@@ -123,7 +123,7 @@ def train(study: Study, own: Path) -> list[tuple[Cell, int]]:
     _, n_cohort = halves(study)
     n_train = n_cohort * (FOLDS - 1) / FOLDS
     done = []
-    for seed, cell in product(range(study.seeds), cells()):
+    for cell, seed in product(cells(), range(study.seeds)):
         run = study.out / "runs" / f"{cell.name.replace(' ', '-')}-{seed}"
         if not finished(run) and time.monotonic() > study.until:
             continue

@@ -14,7 +14,7 @@ from medssl.artifacts import records, report, tables
 
 SCHEMA = "medssl.comparison/2"
 DIFFERENCES_SCHEMA = "medssl.differences/1"
-_SINCE_2 = {"tests": [], "trainings": [], "label_efficiency": [], "ablation": None}
+_SINCE_2: dict[str, Any] = {"tests": [], "trainings": [], "label_efficiency": [], "ablation": None}
 DIFFERENCES = pa.schema(
     [
         ("run", pa.string()),

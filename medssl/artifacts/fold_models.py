@@ -20,6 +20,8 @@ class FoldModel:
     prior: tuple[tuple[float, ...], ...]  # per target: shares of the classes it was trained on
     drawn: tuple[tuple[float, ...], ...]  # and as it learned them; equal where nothing is corrected
     calibrator: Mapping[str, Any] | None = None  # `evaluation.calibrators.Calibrator`; None: none
+    learned: tuple[str, ...] | None = None  # patient keys, as the archive has them, of whom it
+    # learned from or was chosen and calibrated on; None: not recorded
 
 
 def write(folder: Path, model: FoldModel) -> None:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
-from medssl.artifacts import weights
+from medssl.artifacts import schema, weights
+from medssl.foundation.errors import ArtifactError
 
 FILE = "gate.safetensors"
 NAMES = ("mean", "components", "variances", "rest", "held_out")
@@ -32,3 +34,25 @@ def read(folder: Path) -> dict[str, NDArray[np.float64]] | None:
         return None
     found = weights.read_tensors(folder / FILE)
     return {name: np.asarray(found[name], dtype=np.float64) for name in NAMES}
+
+
+def count(folder: Path) -> int | None:
+    """Return how many images were held out from a model, or None where a run made no gate.
+
+    Raises:
+        ArtifactError: The file is damaged.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as stream:
+            return int(stream.get_slice("held_out").get_shape()[0])
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError("no gate", where=str(path), fix=schema.RESTORE) from error
+
+
+def n_bytes(n_train: int, n_held_out: int, n_features: int) -> int:
+    """Return how large the file of a model becomes at most."""
+    components = min(n_train, n_features)
+    return 4 * (n_features * (components + 1) + components + n_held_out)

@@ -131,12 +131,8 @@ def create(
             files.sweep(out)
     if resume:
         _check_resumable(folder, stage, settings)
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(
-            "the output folder is not empty",
-            where=str(out),
-            fix="choose another --out, or continue an unfinished run with --resume",
-        )
+    else:
+        require_free(out)
     with files.explained(out):
         out.mkdir(parents=True, exist_ok=True)
     with _status(folder, stage):
@@ -147,6 +143,20 @@ def create(
             files.write_text(out / "command.txt", f"# repeats this run, from this folder\n{again}")
         folder.log.note(f"medssl {__version__} {stage}{' resumed' if resume else ''}")
         yield folder
+
+
+def require_free(out: Path) -> None:
+    """Check that nothing is in the way of a new run.
+
+    Raises:
+        UsageError: The folder is in use.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(
+            "the output folder is not empty",
+            where=str(out),
+            fix="choose another --out, or continue an unfinished run with --resume",
+        )
 
 
 def require_finished(run: Path, stage: str | None = None) -> None:

@@ -23,7 +23,8 @@ SCORES = pa.schema(
         ("spread", pa.float64()),  # standard deviation over the models
         ("distance", pa.float64()),  # from the training images; 1 is usual; null: not known
         ("rarity", pa.float64()),  # share of held-out images at least as far away
-        ("unusual", pa.bool_()),  # unlike the cohort: the score is not to be relied on
+        ("unusual", pa.bool_()),  # unlike the cohort: the score is not to be relied on; null: not
+        # known
     ]
 )
 
@@ -38,8 +39,10 @@ class PredictInfo:
     n_models: int
     n_rows: int  # images, or series
     n_patients: int
-    n_unusual: int | None  # None: the run has no gate
+    n_unusual: int | None  # None: the run has no gate, or one that can mark nothing
     unusual: float  # share of usual images that may be marked
+    n_held_out: int | None = None  # images that a new one is ranked among; None: no gate
+    n_too_short: int = 0  # series that were not scored, as one image is no volume
     known_patients: int | None  # of the archive, whom the models learned from; None: not known
 
 

@@ -45,6 +45,15 @@ def write(folder: Path, info: FinetuneInfo) -> None:
     records.write(folder / "finetune.json", SCHEMA, asdict(info))
 
 
+def is_first(folder: Path) -> bool:
+    """Return whether `finetune.json` is of version 1, whose folds have no `fold.json`.
+
+    Raises:
+        ArtifactError: The file is missing or of another schema.
+    """
+    return "task" not in records.read(folder / "finetune.json", SCHEMA)
+
+
 def read(folder: Path) -> FinetuneInfo:
     """Return `finetune.json`; one of version 1 is read as what it would be today.
 

@@ -10,6 +10,8 @@ from medssl import freezing, losses
 from medssl.cli import console, options
 from medssl.models import encoders
 
+_NOT_COMPARED = {"regression", "multi_label"}  # by `medssl compare`, so far
+
 
 def finetune(  # noqa: PLR0913 - one parameter per option
     archive: options.Archive = None,
@@ -73,7 +75,7 @@ def finetune(  # noqa: PLR0913 - one parameter per option
     ] = None,
     group: Annotated[
         str | None,
-        typer.Option(help="patient, or none: every image is its own patient; default patient."),
+        typer.Option(help="patient, or none: every series is its own patient; default patient."),
     ] = None,
     aliases: Annotated[
         Path | None,
@@ -180,8 +182,10 @@ def finetune(  # noqa: PLR0913 - one parameter per option
         *((arm.folder.name, f"{_shown(arm.of_folds)} (the same folds)") for arm in result.arms),
         ("run", result.folder),
     ]
-    several = [str(run) for run in (folder, *(arm.folder for arm in result.arms))]
-    following = shlex.join(["medssl", "compare" if result.arms else "evaluate", *several])
+    together = result.arms and result.task not in _NOT_COMPARED
+    several = [str(arm.folder) for arm in result.arms] if together else []
+    command = "compare" if together else "evaluate"
+    following = shlex.join(["medssl", command, str(folder), *several])
     console.show("finetune", result, rows, as_json=as_json, next_command=following)
 
 

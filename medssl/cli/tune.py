@@ -22,6 +22,12 @@ def tune(  # noqa: PLR0913 - one parameter per option
         list[str] | None,
         typer.Option(help="Label column; default: the only one. Repeat it for several at once."),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="binary, multi_class, multi_label, ordinal or regression; default: by the labels."
+        ),
+    ] = None,
     trials: Annotated[
         int | None, typer.Option(min=1, help="Configurations tried for each fold; default 20.")
     ] = None,
@@ -43,7 +49,7 @@ def tune(  # noqa: PLR0913 - one parameter per option
         typer.Option(help="Who is tested: folds, site (each once), hold_out, time or file."),
     ] = None,
     group: Annotated[
-        str | None, typer.Option(help="patient, or none: every image is its own patient.")
+        str | None, typer.Option(help="patient, or none: every series is its own patient.")
     ] = None,
     preset: Annotated[
         str | None, typer.Option(help="A named set of settings of finetune: bpd2025.")
@@ -66,7 +72,8 @@ def tune(  # noqa: PLR0913 - one parameter per option
     from medssl.config.tune import TuneSettings, read_space
 
     flags = {
-        "archive": archive, "init_from": init_from, "target": target or None, "trials": trials,
+        "archive": archive, "init_from": init_from, "target": target or None, "task": task,
+        "trials": trials,
         "inner_folds": inner_folds, "space": None if space is None else read_space(space),
         "folds": folds, "repeats": repeats, "split.by": split, "group": group,
         "batch_size": batch_size, "image_size": image_size, "seed": seed, "smoke": smoke,

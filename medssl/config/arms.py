@@ -37,11 +37,11 @@ def spread(settings: FinetuneSettings) -> tuple[Arm, ...]:
     for given in settings.baselines:
         if given == NO_BASELINES and len(settings.baselines) == 1:
             continue
-        start: Path | Literal["none"] = "none" if given == RANDOM else Path(given)
+        start: Path | Literal["none"] = Path(given) if isinstance(given, Path) else "none"
         name = _name(start)
         if start in starts.values() or given == NO_BASELINES:
             raise UsageError(
-                f"{given!r} is no other run than one of the others",
+                f"{str(given)!r} is no other run than one of the others",
                 where="baselines",
                 fix="give random, or weights other than --init-from, each once",
             )

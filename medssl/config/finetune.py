@@ -141,7 +141,12 @@ def _listed(given: object) -> object:
     return (given,) if isinstance(given, str) and given != "auto" else given
 
 
+def _written(given: object) -> object:
+    return str(given) if isinstance(given, int | float) else given
+
+
 Targets = Annotated[tuple[str, ...] | Auto, BeforeValidator(_listed)]
+Value = Annotated[str, BeforeValidator(_written)]  # of a label, which YAML may take for a number
 
 
 class FinetuneSettings(Settings):
@@ -154,13 +159,14 @@ class FinetuneSettings(Settings):
     allow_partial: bool = False  # accept weights that do not fill the encoder
     target: Targets = "auto"  # label columns; auto: the only one there is
     task: Kind | Auto = "auto"  # auto: from the labels
-    order: tuple[str, ...] = ()  # classes of an ordinal target, lowest first; empty: sorted
-    positive: str | None = None  # None: 1 or true, else the last class in sort order
+    order: tuple[Value, ...] = ()  # classes of an ordinal target, lowest first; empty: sorted
+    positive: Value | None = None  # None: 1 or true, else the last class in sort order
     spatial_dims: Literal[2, 3] | Auto = "auto"  # auto: as pretrained, else 2
     pooling: Literal["none", "mean", "max", "attention"] = "none"  # one score of a series from
     # its slices
     slices: AtLeast2 = 16  # of a series, where they are pooled; evenly spaced
-    group: Literal["patient", "none"] = "patient"  # none: every image is its own patient
+    group: Literal["patient", "none"] = "patient"  # none: every series, or loose image, is its
+    # own patient
     aliases: Path | None = None  # a reduce run or its probable_alias.csv, looked at by a person:
     # ids of one patient count as one
     schedule: str = "full"
@@ -173,7 +179,7 @@ class FinetuneSettings(Settings):
     seeds: AtLeast1 = 1  # trainings of every fold that differ in all that is drawn but the folds
     inner: Inner = Inner()
     fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (1.0,)  # of the training patients
-    baselines: tuple[str, ...] = ()  # random, or weights: the same folds from other weights
+    baselines: tuple[Path | Literal["random", "none"], ...] = ()  # other weights on the same folds
     epochs: AtLeast1 | Auto = "auto"  # of the schedule; probe_epochs come before them
     probe_epochs: Annotated[int, Field(ge=0)] | Auto = "auto"  # auto: what the schedule wants
     probe: Probe = Probe()
@@ -195,7 +201,7 @@ class FinetuneSettings(Settings):
     random_views: bool = True  # False: images as they are, and features of frozen layers are kept
     batch_size: AtLeast2 | Auto = "auto"  # images per optimiser step
     image_size: Side | Auto = "auto"  # px, side of the square the encoder sees
-    depth: AtLeast1 | Auto = "auto"  # 3D: slices of the volume the encoder sees
+    depth: AtLeast1 | Auto | None = "auto"  # slices of a volume the encoder sees; None in 2D
     dropout: float = Field(default=0.1, ge=0, lt=1)  # before the linear head
     precision: Precision = "auto"
     seed: int = 0
@@ -208,7 +214,7 @@ class FinetuneSettings(Settings):
     def shape(self) -> tuple[int, ...]:
         """Of what the encoder sees, px: (rows, columns) or (slices, rows, columns); resolved."""
         side = int(self.image_size)
-        return (side, side) if self.spatial_dims == 2 else (int(self.depth), side, side)
+        return (side, side) if self.spatial_dims == 2 else (int(self.depth or 1), side, side)
 
     @model_validator(mode="after")
     def _repeats_differ(self) -> Self:
@@ -226,7 +232,7 @@ class FinetuneSettings(Settings):
     def _aliases_of_patients(self) -> Self:
         if self.aliases is not None and self.group == "none":
             raise UsageError(
-                "no patients to merge where every image is its own patient",
+                "no patients to merge where every series is its own patient",
                 where="aliases",
                 fix="leave out --aliases, or --group none",
             )
@@ -271,7 +277,7 @@ def resolve_dims(settings: FinetuneSettings, source: Mapping[str, Any]) -> tuple
             where="pooling",
             fix="--pooling none, or an encoder of images",
         )
-    if found[0] == 2 and settings.depth != "auto":
+    if found[0] == 2 and settings.depth not in ("auto", None):
         raise UsageError(
             "images have no depth",
             where="depth",
@@ -314,6 +320,8 @@ def resolve(settings: FinetuneSettings, facts: Facts) -> tuple[FinetuneSettings,
         found["depth"] = (depth, why)
     update = {k: v for k, (v, _) in found.items() if getattr(settings, k) == "auto"}
     reasons = [f"{k} {v} (auto: {found[k][1]})" for k, v in update.items()]
+    if dims == 2:
+        update["depth"] = None
     if settings.inner.share == "auto":
         update["inner"] = settings.inner.model_copy(update={"share": share})
         reasons.append(

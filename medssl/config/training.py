@@ -30,7 +30,7 @@ Share = Annotated[tuple[_Share, _Share], AfterValidator(_ascending)]
 AtLeast1 = Annotated[int, Field(ge=1)]
 AtLeast2 = Annotated[int, Field(ge=2)]  # batch norm needs two images
 Side = Annotated[int, Field(ge=16)]  # px
-Rate = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, le=1e30)]  # more overflows
 
 
 class Optim(Settings):

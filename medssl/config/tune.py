@@ -57,7 +57,11 @@ class Dimension(Settings):
                 fix="give a list, such as [10, 20], or {low: 1e-5, high: 1e-2, log: true}",
             )
         if ranged and (self.low is None or self.high is None or not self.low < self.high):
-            raise UsageError("a range needs a low end below its high end", where=where)
+            raise UsageError(
+                "a range needs a low end below its high end",
+                where=where,
+                fix="give both, as {low: 1e-5, high: 1e-2}",
+            )
         if self.log and self.ends[0] <= 0:
             raise UsageError(
                 f"orders of magnitude start above 0, got {self.low}",
@@ -139,7 +143,11 @@ class TuneSettings(FinetuneSettings):
         named: set[str] = set()
         for dimension in self.space:
             if dimension.setting in named:
-                raise UsageError("given twice", where=f"space.{dimension.setting}")
+                raise UsageError(
+                    "given twice",
+                    where=f"space.{dimension.setting}",
+                    fix="join the two",
+                )
             named.add(dimension.setting)
             require_tunable(dimension.setting)
             for value in dimension.samples:
@@ -238,9 +246,13 @@ def read_space(path: Path) -> tuple[Dimension, ...]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError("cannot read the file", where=str(path)) from error
+        raise UsageError(
+            "cannot read the file", where=str(path), fix="check the path of --space"
+        ) from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError("not valid YAML", where=str(path)) from error
+        raise UsageError(
+            "not valid YAML", where=str(path), fix="for example `epochs: [10, 20]`"
+        ) from error
     if not isinstance(values, dict) or not values:
         raise UsageError(
             "expected settings, each with what to choose among",

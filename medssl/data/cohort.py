@@ -17,8 +17,9 @@ from medssl.data import labels as label_values
 from medssl.data import volumes
 from medssl.foundation import plugins
 from medssl.foundation.errors import DataError
-from medssl.foundation.wording import counted
+from medssl.foundation.wording import counted, listed
 
+_SHOWN = 14  # classes, or two sides of seven targets
 _PARTS = 5  # of the patients by their amount: strata of a regression
 
 
@@ -52,14 +53,17 @@ class Cohort:
 
     @property
     def strata(self) -> list[tuple[str, ...]]:
-        """What each row counts as where patients are stratified: the names of its classes."""
+        """What each row counts as where patients are stratified: the names of its classes.
+
+        Of several targets each has classes of its own, so no two of them share a name.
+        """
         task = self.task
         if task.kind == "regression":
             return self._parts()
         if task.kind == "multi_label":
             return [
                 tuple(
-                    name if value else f"no {name}"
+                    f"{name}={'yes' if value else 'no'}"
                     for name, value in zip(task.targets, row, strict=True)
                     if np.isfinite(value)
                 )
@@ -79,8 +83,8 @@ class Cohort:
         count = np.bincount(owner[known], minlength=len(names))
         mean = np.divide(total, count, out=np.full(len(names), np.nan), where=count > 0)
         n_parts = min(_PARTS, max(2, len(names) // 10))
-        edges = np.nanquantile(mean, np.linspace(0, 1, n_parts + 1)[1:-1])
-        part = np.searchsorted(edges, mean, side="right")
+        part = np.empty(len(names), dtype=np.int64)
+        part[np.argsort(mean, kind="stable")] = np.arange(len(names)) * n_parts // len(names)
         return [(f"part {part[k] + 1} of {n_parts}",) for k in owner]
 
     def rows(self, numbers: NDArray[np.int64]) -> Self:
@@ -191,14 +195,14 @@ def _choose(labels: pa.Table, targets: tuple[str, ...] | None, archive: Path) ->
         if len(known) == 1:
             return (known[0],)
         raise DataError(
-            f"several targets: {', '.join(known)}",
+            f"several targets: {listed(known)}",
             where=str(archive),
             fix=f"--target {known[0]}",
         )
     for target in targets:
         if target not in known:
             raise DataError(
-                f"no target called {target!r}: {', '.join(known)}",
+                f"no target called {target!r}: {listed(known)}",
                 where=str(archive),
                 fix=plugins.suggest(target, known),
             )
@@ -206,8 +210,11 @@ def _choose(labels: pa.Table, targets: tuple[str, ...] | None, archive: Path) ->
 
 
 def ungrouped(cohort: Cohort) -> Cohort:
-    """Return the cohort with every row as a patient of its own."""
-    return replace(cohort, table=_owned_by(cohort.table, cohort.table["image_id"]))
+    """Return the cohort with every series as a patient of its own; a loose image is one.
+
+    Slices of a series show one body: apart they would be on both sides of a split.
+    """
+    return replace(cohort, table=_owned_by(cohort.table, cohort.table["series_key"]))
 
 
 def merged(cohort: Cohort, group_of: Mapping[str, str]) -> Cohort:
@@ -277,7 +284,8 @@ def facts(cohort: Cohort, *, grouped: bool) -> tuple[str, ...]:
     if cohort.too_short:
         found.append(f"{counted(cohort.too_short, 'series')} left out: one image is no volume")
     if not grouped:
-        found.append(f"patients unknown: every {cohort.unit} was treated as a patient of its own")
+        unit = cohort.unit if len(set(cohort.patients)) == len(cohort) else "series"
+        found.append(f"patients unknown: every {unit} was treated as a patient of its own")
     mixed = patients_with_several_classes(cohort)
     if mixed:
         found.append(f"{mixed} patients have {cohort.unit}s of several classes")
@@ -289,7 +297,7 @@ def _shares(cohort: Cohort) -> str:
         known = cohort.label[np.isfinite(cohort.label[:, 0]), 0]
         return f"{known.min():.4g} to {known.max():.4g}, mean {known.mean():.4g}, in {len(cohort)}"
     counts = counts_of_classes(cohort)
-    return ", ".join(f"{name} {n}" for name, n in counts.items())
+    return listed([f"{name} {n}" for name, n in counts.items()], _SHOWN)
 
 
 def counts_of_classes(cohort: Cohort) -> dict[str, int]:

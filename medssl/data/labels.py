@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from medssl.config.task import Kind, Task
 from medssl.foundation import plugins
 from medssl.foundation.errors import DataError
+from medssl.foundation.wording import listed
 
 _POSITIVE_WORDS = ("1", "1.0", "true", "True", "TRUE")
 _MOST_CLASSES = 10  # of whole numbers: more of them are amounts, not names
@@ -129,7 +130,7 @@ def _amounts(name: str, labels: Values, where: Path) -> NDArray[np.float64]:
 def _refuse_one_class(name: str, classes: Sequence[str], where: Path) -> None:
     if len(classes) < 2:
         raise DataError(
-            f"target {name!r} has one class only: {', '.join(classes) or 'no labels'}",
+            f"target {name!r} has one class only: {listed(classes) or 'no labels'}",
             where=str(where),
             fix="give a target with at least two classes",
         )
@@ -141,7 +142,7 @@ def _sides(
     """Return the positive one of two classes, and 1 where it is, 0 where it is not."""
     if len(classes) > 2:
         raise DataError(
-            f"target {name!r} has {len(classes)} classes: {', '.join(classes)}",
+            f"target {name!r} has {len(classes)} classes: {listed(classes)}",
             where=str(where),
             fix="a binary or multi_label task needs two classes of every target",
         )
@@ -163,14 +164,14 @@ def _ordered(
         numbers = [_number(c) for c in classes]
         if None in numbers:
             raise DataError(
-                f"nobody knows the order of {', '.join(classes)}",
+                f"nobody knows the order of {listed(classes)}",
                 where=str(where),
                 fix="--set order=[LOWEST,…,HIGHEST]",
             )
         return tuple(sorted(classes, key=float))
     if sorted(order) != sorted(classes):
         raise DataError(
-            f"order names {', '.join(order)}, target {name!r} has {', '.join(classes)}",
+            f"order names {listed(order)}, target {name!r} has {listed(classes)}",
             where="order",
             fix="name every class once",
         )

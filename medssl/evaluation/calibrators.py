@@ -2,10 +2,14 @@
 
 Temperature scaling (Guo et al., arXiv:1706.04599) divides logits by one number and keeps their
 order; isotonic regression (Zadrozny & Elkan, KDD 2002) fits a staircase, which takes more patients.
+Few patients are often told apart without a mistake, and then no temperature is low enough: so it is
+fitted to the labels that Platt's rule of succession leaves of them (Platt 1999, "Probabilistic
+outputs for support vector machines", section 2.2).
+
 Neither sees a tested patient: each model is calibrated on the inner part of its own fold.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,10 +19,14 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_softmax, logit, softmax
 from sklearn.isotonic import IsotonicRegression
 
+from medssl.evaluation import sizes
+
 Floats = NDArray[np.float64]
 Kind = Literal["temperature", "isotonic"]
 _CLIP = 1e-6
-_WIDEST = np.log(20.0)  # of a temperature, either way
+_BOUNDS = (np.log(0.2), np.log(20.0))  # of the log of a temperature; sharper is the riskier side
+FEWEST: Mapping[str, int] = {"temperature": sizes.FEWEST_PATIENTS, "isotonic": 50}  # patients of
+# each class
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,24 +52,29 @@ class Calibrator:
 UNCHANGED = Calibrator(kind="none")
 
 
-def fit(kind: Kind, score: Floats, label: NDArray[np.int64]) -> Calibrator:
+def fit(kind: Kind, score: Floats, label: NDArray[np.int64], patients: Sequence[str]) -> Calibrator:
     """Return the calibrator of a model, from patients it did not learn from.
 
     Args:
         kind: How it corrects.
         score: Probabilities, (N, 1) of the positive class or (N, K).
         label: Shape (N,), the class.
+        patients: Key of each row, (N,).
 
     Returns:
-        `UNCHANGED` where a class is missing: nothing can be said then.
+        `UNCHANGED` where a class has fewer patients than `FEWEST` says.
     """
-    if len(np.unique(label)) < 2:
+    n_classes = max(2, score.shape[1])
+    held = set(zip(patients, label.tolist(), strict=True))
+    holders = np.bincount([k for _, k in held], minlength=n_classes)
+    if holders.min() < FEWEST[kind]:
         return UNCHANGED
     if kind == "isotonic":
         return _isotonic(score, label)
+    wanted = _succession(label, holders)
     found = minimize_scalar(
-        lambda log_t: _loss(score, label, float(np.exp(log_t))),
-        bounds=(-_WIDEST, _WIDEST),
+        lambda log_t: _loss(score, wanted, float(np.exp(log_t))),
+        bounds=_BOUNDS,
         method="bounded",
         options={"xatol": 1e-6},
     )
@@ -89,12 +102,26 @@ def _isotonic(score: Floats, label: NDArray[np.int64]) -> Calibrator:
     )
 
 
-def _loss(score: Floats, label: NDArray[np.int64], temperature: float) -> float:
+def _succession(label: NDArray[np.int64], holders: NDArray[np.int64]) -> Floats:
+    """Return the probabilities (N, K) that a perfect model would be given after so few patients.
+
+    Of a class with n patients that is (n + 1) / (n + K) for it, and 1 / (n + K) for each other.
+    """
+    n = holders[label].astype(np.float64)
+    k = len(holders)
+    wanted = np.repeat(1 / (n + k)[:, None], k, axis=1)
+    wanted[np.arange(len(label)), label] = (n + 1) / (n + k)
+    return wanted
+
+
+def _loss(score: Floats, wanted: Floats, temperature: float) -> float:
+    """Return the cross-entropy of scaled probabilities (N, 1) or (N, K) for wanted ones (N, K)."""
     if score.shape[1] == 1:
-        scaled = _logit(score[:, 0]) / temperature
-        return float(np.logaddexp(0, np.where(label == 1, -scaled, scaled)).mean())
-    likely = log_softmax(np.log(np.clip(score, _CLIP, 1)) / temperature, axis=1)
-    return float(-likely[np.arange(len(label)), label].mean())
+        scaled = _logit(score) / temperature
+        likely = -np.logaddexp(0, np.concatenate([scaled, -scaled], axis=1))
+    else:
+        likely = log_softmax(np.log(np.clip(score, _CLIP, 1)) / temperature, axis=1)
+    return float(-(wanted * likely).sum(axis=1).mean())
 
 
 def _logit(score: Floats) -> Floats:

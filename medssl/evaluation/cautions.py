@@ -1,8 +1,9 @@
 """What a reader must know before believing a number."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class Circumstances:
     synthetic: bool = False
     trial: bool = False  # the run only tried the whole path
     pretrained: bool = False  # the models started from pretrained weights
-    balanced: bool = False  # classes were drawn equally often in training
+    balanced: bool = False  # rare classes were drawn or weighted up in training
     balanced_test: bool = False  # test folds hold as many patients of either class
     overlap: int | None = None  # evaluated patients who were in pretraining; None: not checked
 
@@ -57,8 +58,8 @@ def notes(
     ]
     if circumstances.balanced and are_probabilities(units):
         said.append(
-            "Classes were drawn equally often in training: the probabilities are those of equally "
-            "frequent classes, and calibration is to be read with that in mind"
+            "Classes were given other weights in training than they have: the probabilities are "
+            "those of such classes, and calibration is to be read with that in mind"
         )
     if circumstances.balanced_test:
         said.append(
@@ -81,10 +82,16 @@ def circumstances(origin: Origin) -> Circumstances:
         trial=trial,
         pretrained=bool(origin.models.init),
         balanced_test=balanced_test,
-        balanced=origin.settings.get("sampling") in {"balanced", "sqrt"}
-        and not origin.settings.get("prior_correction", False),
+        balanced=_moved_classes(origin.settings),
         overlap=origin.models.init.get("overlap_patients"),
     )
+
+
+def _moved_classes(settings: Mapping[str, Any]) -> bool:
+    """Return whether a run taught its models other shares of the classes than there are."""
+    moved = settings.get("sampling", "natural") not in {"natural", "shuffle"}
+    moved |= settings.get("loss_weights", "none") != "none" or bool(settings.get("smote", False))
+    return moved and not settings.get("prior_correction", False)
 
 
 def _left_out(units: Units, threshold: float | None) -> Iterator[str]:

@@ -10,6 +10,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from medssl.foundation import seeding
 from medssl.foundation.errors import DataError
+from medssl.foundation.wording import counted
 
 _ATTEMPTS = 30  # to spread patients of several classes, where the first split misses one
 _NOWHERE: Mapping[str, str] = MappingProxyType({})
@@ -60,6 +61,47 @@ def assign(
     if plans is None:
         raise _too_many_folds(classes, site, n_folds=n_folds, repeats=repeats, seed=seed)
     return plans
+
+
+def deal(
+    strata: Mapping[str, str],
+    *,
+    n_folds: int,
+    repeats: int,
+    seed: int,
+    site: Mapping[str, str] = _NOWHERE,
+) -> tuple[dict[str, int], ...]:
+    """Say for every repeat in which fold each patient is tested, where no stratum must be in each.
+
+    So it is with amounts: patients are dealt in turn, in order of stratum and site, so that folds
+    differ by one patient at most in every stratum, however small it is.
+
+    Args:
+        strata: Of each patient, the part of the range that its amount lies in.
+        n_folds: Folds per repeat, at least 2.
+        repeats: How often to split anew, at least 1.
+        seed: Of the whole plan; repeats draw from streams of their own.
+        site: Of each patient; empty: all are of one.
+
+    Returns:
+        Per repeat: patient key -> fold from 0, in sorted order of keys.
+
+    Raises:
+        DataError: A fold would test fewer than two patients, of whom nothing can be said.
+    """
+    if n_folds < 2 or repeats < 1:
+        raise ValueError(f"needs n_folds >= 2 and repeats >= 1, got {n_folds} and {repeats}")
+    most = len(strata) // 2
+    if n_folds > most:
+        raise DataError(
+            f"{n_folds} folds of {counted(len(strata), 'patient')} test fewer than two each",
+            where="folds",
+            fix=f"use at most {most} folds"
+            if most > 1
+            else "no number of folds works: add labelled patients",
+        )
+    of_both = {key: (strata[key], site.get(key, "")) for key in sorted(strata)}
+    return tuple(_dealt(of_both, n_folds, next(_seeds(seed, repeat))) for repeat in range(repeats))
 
 
 def _classes_by_patient(

@@ -92,7 +92,8 @@ def moved(
     """Return probabilities under ``prior`` of those under ``drawn``; see `Shares`."""
     if not len(prior):
         return score
-    ratio = np.asarray(prior) / np.maximum(np.asarray(drawn), 1e-12)  # (T, K)
+    before, after = np.asarray(drawn, dtype=np.float64), np.asarray(prior, dtype=np.float64)
+    ratio = np.divide(after, before, out=np.ones_like(before), where=before > 0)  # (T, K)
     if binary:
         no: Floats = (1 - score) * ratio[:, 0]
         yes: Floats = score * ratio[:, 1]

@@ -92,11 +92,18 @@ class Plan:
 def k_fold(among: People, *, n_folds: int, repeats: int, seed: int, by_site: bool = False) -> Plan:
     """Return repeated cross-validation, stratified by class, or class and site.
 
-    A patient of several sites counts as one of that with most of its rows; see `folds.assign`.
+    A patient of several sites counts as one of that with most of its rows; see `folds.assign`,
+    and of amounts `folds.deal`.
 
     Raises:
-        DataError: There is one class only, or a class cannot reach every fold.
+        DataError: There is one class only, or a class cannot reach every fold; or a fold would
+            test fewer than two patients.
     """
+    site = {key: sites[0] for key, sites in among.sites.items()} if by_site else {}
+    if among.amounts:
+        part = {key: "".join(sorted(held)) for key, held in among.classes.items()}
+        dealt = folds.deal(part, n_folds=n_folds, repeats=repeats, seed=seed, site=site)
+        return Plan(n_folds=n_folds, test_fold=dealt)
     rows = [(key, name) for key, held in among.classes.items() for name in sorted(held)]
     test_fold = folds.assign(
         [key for key, _ in rows],
@@ -104,7 +111,7 @@ def k_fold(among: People, *, n_folds: int, repeats: int, seed: int, by_site: boo
         n_folds=n_folds,
         repeats=repeats,
         seed=seed,
-        site={key: sites[0] for key, sites in among.sites.items()} if by_site else {},
+        site=site,
     )
     return Plan(n_folds=n_folds, test_fold=test_fold)
 

@@ -36,6 +36,16 @@ def verb(n: int, word: str) -> str:
     return _ODD_VERBS.get(word, f"{word}s") if n == 1 else word
 
 
+def listed(things: Sequence[str], most: int = 6) -> str:
+    """Return the first of some things, and how many more there are.
+
+    >>> listed(["a", "b"]), listed(["a", "b", "c", "d"], most=2)
+    ('a, b', 'a, b and 2 more')
+    """
+    more = len(things) - most
+    return ", ".join(things[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
 def alternatives(things: Sequence[str]) -> str:
     """Return things of which one is meant as people say them.
 

@@ -112,12 +112,21 @@ class SiteModel(nn.Module):
         return self
 
     def scale(self, target: Tensor) -> None:
-        """Learn amounts in units of their mean and spread among training labels (N, T)."""
+        """Learn amounts in units of their mean and spread among training labels (N, T).
+
+        An amount that never differs has a spread of 1.
+
+        Raises:
+            ValueError: A target has no label.
+        """
         if self.task.kind == "regression":
             for k, column in enumerate(target.double().unbind(dim=1)):
                 known = column[column.isfinite()]
+                if not len(known):
+                    raise ValueError(f"no label of {self.task.targets[k]!r} to learn from")
+                spread = known.std(correction=0)
                 self.centre[k] = known.mean()
-                self.spread[k] = known.std(correction=0).clamp(min=1e-12)
+                self.spread[k] = spread if spread > 0 else 1
 
     def features(self, images: Tensor, **slices: Tensor) -> Tensor:
         """Return what the head sees, (B, F), of images (B, C, *spatial).

@@ -199,6 +199,9 @@ def splits(plan: Splits | None) -> dict[str, Any] | None:
         return None
     return {
         "digest": plan.digest,
+        "by": plan.by,
+        "names": ", ".join(plan.names),
+        "balanced_test": plan.balanced_test,
         "n_folds": plan.n_folds,
         "repeats": len(plan.test_fold),
         "group": plan.group,

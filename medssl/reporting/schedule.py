@@ -7,11 +7,13 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
-from medssl.reporting.figures import COLOURS, FAINT, INK, STYLE
+from medssl.reporting.figures import COLOURS, FAINT, INK, STYLE, STYLES
 
 _DPI = 150
+_WIDE = 30.0  # between the peaks of two groups: on one axis from 0 the lower one would look like 0
 
 
 def draw(
@@ -35,21 +37,42 @@ def draw(
         for k, (name, values) in enumerate(rates.items()):
             colour = COLOURS[k % len(COLOURS)]
             at = np.arange(len(values)) / steps_per_epoch
-            above.plot(at, values, color=colour, linewidth=1.8, drawstyle="steps-post")
+            above.plot(at, values, color=colour, linestyle=STYLES[k % len(STYLES)], linewidth=1.8,
+                       drawstyle="steps-post")  # fmt: skip
             _band(below, k, at, values, colour)
             title = f"{name} norms" if name in norms else name
             below.text(-0.01, k, title, transform=below.get_yaxis_transform(), ha="right",
                        va="center", fontsize=9)  # fmt: skip
         _mark(above, phases)
-        highest = max(np.nanmax(values, initial=0.0) for values in rates.values())
-        above.set(ylabel="Learning rate", xlim=(0, epochs), ylim=(0, 1.12 * highest))
-        above.ticklabel_format(axis="y", scilimits=(-2, 2))
+        above.set(ylabel="Learning rate", xlim=(0, epochs))
+        _scale(above, _peaks(rates, [int(start * steps_per_epoch) for _, start in phases]))
         above.grid(color="#eef1f4", linewidth=0.8)
         below.set(xlabel="Epoch", ylim=(len(rates) - 0.4, -0.6), yticks=[])
         below.spines["left"].set_visible(False)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=_DPI, metadata={"Software": None})
     return stream.getvalue()
+
+
+def _peaks(rates: Mapping[str, NDArray[np.float64]], starts: Sequence[int]) -> list[float]:
+    """Return the highest rate of each layer group in each phase it trains in."""
+    parts = [part for values in rates.values() for part in np.split(values, starts[1:])]
+    found = [float(np.nanmax(part)) for part in parts if np.isfinite(part).any()]
+    return [peak for peak in found if peak > 0] or [1.0]
+
+
+def _scale(axes: Axes, peaks: Sequence[float]) -> None:
+    """Set an axis on which every layer group can be seen to move."""
+    highest, lowest = max(peaks), min(peaks)
+    if highest < _WIDE * lowest:
+        axes.set_ylim(0, 1.12 * highest)
+        axes.ticklabel_format(axis="y", scilimits=(-2, 2))
+        return
+    axes.set_yscale("log")
+    axes.set_ylim(lowest / _WIDE, 2.5 * highest)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylabel("Learning rate (log)")
 
 
 def _band(

@@ -17,6 +17,7 @@ from medssl.data import cohort as cohorts
 from medssl.foundation import files
 from medssl.foundation.cost import Cost
 from medssl.foundation.reporting import Reporter, Silent, Tee
+from medssl.foundation.wording import counted
 from medssl.reporting import progress
 from medssl.reporting import schedule as schedule_figure
 from medssl.reporting.progress import ProgressFigure
@@ -57,6 +58,7 @@ class FinetunePlan:
     notes: tuple[str, ...]  # and why
     classes: dict[str, int]  # images per class
     n_patients: int
+    beside: tuple[str, ...]  # runs from other weights, or of fewer patients
     phases: tuple[dict[str, Any], ...]  # epochs and learning rates; see `training/phases.spans`
 
 
@@ -68,10 +70,11 @@ def plan(settings: FinetuneSettings, *, device: str = "auto") -> FinetunePlan:
         DataError: The labels do not allow the folds asked for, or patients are not known.
         ArtifactError: Archive or weights are missing or do not fit.
     """
-    ready = site_run.prepare(main(settings), device)
+    ready, beside = _prepare(settings, device)
     recipe = ready.recipe
     return FinetunePlan(
-        settings=recipe.settings,
+        settings=recipe.settings.model_copy(update=_told(settings)),
+        beside=tuple(beside),
         notes=recipe.notes,
         classes=cohorts.counts_of_classes(recipe.cohort),
         n_patients=len(ready.split.people.classes),
@@ -81,9 +84,17 @@ def plan(settings: FinetuneSettings, *, device: str = "auto") -> FinetunePlan:
 
 def cost(settings: FinetuneSettings, *, device: str = "auto") -> Cost:
     """Return what the run would take, from a few of its steps; writes nothing."""
-    ready = site_run.prepare(main(settings), device)
+    ready, beside = _prepare(settings, device)
     started = runtime.start(device, ready.recipe.settings.precision)
-    return cross_validate.cost(started, ready.recipe, site_run.folds(ready, Path()))
+    one = cross_validate.cost(started, ready.recipe, site_run.folds(ready, Path()))
+    whole = max(settings.fractions)
+    share = sum(arm.recipe.settings.fractions[0] / whole for arm in beside.values())
+    return replace(
+        one,
+        seconds=one.seconds * (1 + share),
+        disk_bytes=one.disk_bytes * (1 + len(beside)),
+        basis=one.basis + (f", and {counted(len(beside), 'run')} beside it" if beside else ""),
+    )
 
 
 def run(
@@ -113,29 +124,52 @@ def run(
     """
     reporter = reporter or Silent()
     place = Place(device=device, workers=workers, reporter=reporter)
-    ready = site_run.prepare(main(settings), device)
-    told = {"baselines": settings.baselines, "fractions": settings.fractions}
-    beside = spread(ready.recipe.settings.model_copy(update=told))
-    with _folder(ready, out, resume=resume, told=told) as folder:
+    ready, beside = _prepare(settings, device)
+    inputs = {
+        f"baseline {name}": arm.recipe.inputs["init_from"]
+        for name, arm in beside.items()
+        if arm.recipe.init
+    }
+    with _folder(ready, out, resume=resume, told=_told(settings), inputs=inputs) as folder:
         found = [_train(ready, folder, place)]
-        for arm in beside:
-            at = out / "arms" / arm.name
-            other = site_run.prepare(recipes.refitted(arm.settings), device)
-            found.append(_arm(other, at, place, name=arm.name))
+        for name, arm in beside.items():
+            found.append(_arm(arm, out / "arms" / name, place, name=name))
         if beside:
             arms.write(out, [_arm_info(result, out) for result in found])
     return replace(found[0], arms=tuple(found[1:]))
 
 
+def _prepare(settings: FinetuneSettings, device: str) -> tuple[Prepared, dict[str, Prepared]]:
+    """Return what the run needs, and by name what each run beside it needs.
+
+    All is checked before any of them is trained.
+    """
+    ready = site_run.prepare(main(settings), device)
+    beside = spread(ready.recipe.settings.model_copy(update=_told(settings)))
+    return ready, {
+        arm.name: site_run.prepare(recipes.refitted(arm.settings), device) for arm in beside
+    }
+
+
+def _told(settings: FinetuneSettings) -> dict[str, Any]:
+    """Return the settings that stand for runs beside the main one."""
+    return {"baselines": settings.baselines, "fractions": settings.fractions}
+
+
 def _folder(
-    ready: Prepared, out: Path, *, resume: bool, told: dict[str, Any] | None = None
+    ready: Prepared,
+    out: Path,
+    *,
+    resume: bool,
+    told: dict[str, Any] | None = None,
+    inputs: dict[str, str] | None = None,
 ) -> AbstractContextManager[RunFolder]:
-    """Make or reopen a run folder; ``told`` are settings of the runs beside it."""
+    """Make or reopen a run folder; ``told`` and ``inputs`` are of the runs beside it."""
     recipe = ready.recipe
     settings = recipe.settings.model_copy(update=told)
     info = archive.read_info(settings.archive)
-    inputs = {"archive": info.hash, **recipe.inputs}
-    return run_folder.create(out, stage="finetune", settings=settings, inputs=inputs, resume=resume)
+    read = {"archive": info.hash, **recipe.inputs, **(inputs or {})}
+    return run_folder.create(out, stage="finetune", settings=settings, inputs=read, resume=resume)
 
 
 def _arm(ready: Prepared, out: Path, place: Place, *, name: str) -> FinetuneResult:

@@ -3,26 +3,29 @@
 import csv
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from medssl.artifacts import archive, run_folder, scores, splits
+from medssl.artifacts import archive, run_folder, scores
 from medssl.artifacts.archive import ArchiveInfo
 from medssl.artifacts.scores import PredictInfo
+from medssl.config.ingest import IngestSettings
 from medssl.config.predict import PredictSettings
 from medssl.config.task import Task
 from medssl.data import volumes
+from medssl.evaluation import gate
 from medssl.foundation import files
 from medssl.foundation.cost import Cost, peak_memory
 from medssl.foundation.errors import ArtifactError
 from medssl.foundation.reporting import Reporter, Silent, Tee
-from medssl.foundation.wording import counted
+from medssl.foundation.wording import counted, verb
 from medssl.training import ensemble, runtime
-from medssl.training.ensemble import Ensemble, Said
+from medssl.training.ensemble import Ensemble, Known, Said
 
 _TRIAL = 32  # rows scored to say how long all of them take
 _ROW_BYTES = 150  # of a row of scores, generously
@@ -54,7 +57,9 @@ class PredictResult:
     n_rows: int
     what: str
     n_patients: int
-    n_unusual: int | None  # None: the run has no gate
+    n_unusual: int | None  # None: the run has no gate, or one that can mark nothing
+    n_held_out: int | None  # images that a new one is ranked among; None: the run has no gate
+    n_too_short: int  # series that were not scored, as one image is no volume
     notes: tuple[str, ...]
 
 
@@ -65,7 +70,36 @@ class _Ready:
     info: ArchiveInfo
     what: str
     known_patients: int | None  # of the archive, whom the models learned from; None: not known
+    n_held_out: int | None  # images that a new one is ranked among; None: the run has no gate
+    can_mark: bool  # whether any image could come out as unusual
+    n_too_short: int
     notes: tuple[str, ...]
+
+
+def ingestion(run: Path, scans: Sequence[Path]) -> IngestSettings:
+    """Return how scans are ingested for the models of a run, which are looked at first.
+
+    Raises:
+        ArtifactError: There is no such run, a model is missing or damaged, or none can read what
+            `medssl ingest` makes of scans.
+    """
+    run_folder.require_finished(run, "finetune")
+    models = ensemble.open_run(run)
+    for folder in models.folds:
+        models.load(folder)
+    models.known()
+    channels = models.info.in_channels
+    if channels not in (1, 3):
+        raise ArtifactError(
+            f"the models read {counted(channels, 'channel')}, and scans are ingested with 1 or 3",
+            where=str(run),
+            fix="give an archive made as that of the cohort was",
+        )
+    return IngestSettings(
+        sources=tuple(scans),
+        size=models.info.stored_size or "keep",
+        colour="keep" if channels == 3 else "gray",
+    )
 
 
 def plan(settings: PredictSettings) -> PredictPlan:
@@ -133,8 +167,11 @@ def run(
             told.note(note)
         tracked = told.track(models.folds, task="models", unit="models")
         said = models.say(started, settings.archive, ready.rows, tracked)
-        table = _table(ready.rows, said, task, settings.unusual)
-        n_unusual = None if said.rarity is None else int((said.rarity <= settings.unusual).sum())
+        unusual = None
+        if said.rarity is not None and ready.can_mark:
+            unusual = np.asarray(said.rarity <= settings.unusual)
+        table = _table(ready.rows, said, task, unusual)
+        n_unusual = None if unusual is None else int(unusual.sum())
         record = PredictInfo(
             task=task,
             archive_hash=ready.info.hash,
@@ -145,6 +182,8 @@ def run(
             n_unusual=n_unusual,
             unusual=settings.unusual,
             known_patients=ready.known_patients,
+            n_held_out=ready.n_held_out,
+            n_too_short=ready.n_too_short,
         )
         files.write_text(out / "scores.csv", _by_patient(table, task))
         scores.write(out, table)
@@ -159,6 +198,8 @@ def run(
         what=ready.what,
         n_patients=record.n_patients,
         n_unusual=n_unusual,
+        n_held_out=ready.n_held_out,
+        n_too_short=ready.n_too_short,
         notes=ready.notes,
     )
 
@@ -174,54 +215,91 @@ def _get_ready(settings: PredictSettings) -> _Ready:
             where=str(settings.archive),
             fix=f"ingest with --colour {'keep' if expected > 1 else 'gray'}",
         )
-    whole = models.info.spatial_dims == 3 or models.info.pooling != "none"
-    rows = archive.read_images(settings.archive)
-    least = volumes.LEAST_SLICES if models.info.pooling == "none" else 1
-    rows = volumes.table(rows, least=least) if whole else rows
-    known = _known_patients(settings, models.info.key_id, info, rows)
+    rows, n_too_short = _rows(settings.archive, models)
+    known = models.known()
+    seen = _seen(known, models, info, rows)
+    needed = gate.needed(settings.unusual)
     return _Ready(
         models=models,
         rows=rows,
         info=info,
-        what="series" if whole else "image",
-        known_patients=known,
-        notes=tuple(_notes(known)),
+        what="series" if _judges_series(models) else "image",
+        known_patients=seen,
+        n_held_out=known.n_held_out,
+        can_mark=known.n_held_out is not None and known.n_held_out >= needed,
+        n_too_short=n_too_short,
+        notes=(
+            *_trial(settings.run),
+            *_left_out(n_too_short),
+            *_overlap(seen),
+            *_limits(known.n_held_out, needed, settings.unusual),
+        ),
     )
 
 
-def _known_patients(
-    settings: PredictSettings, key_id: str, info: ArchiveInfo, rows: pa.Table
-) -> int | None:
-    """Return how many patients the models have learned from; None where keys cannot be compared."""
-    plan = splits.read(settings.run / "splits.json")
-    if info.key_id != key_id or plan.group == "none":
+def _judges_series(models: Ensemble) -> bool:
+    return models.info.spatial_dims == 3 or models.info.pooling != "none"
+
+
+def _rows(folder: Path, models: Ensemble) -> tuple[pa.Table, int]:
+    """Return the images or series to score, and how many series are too short to be scored."""
+    images = archive.read_images(folder)
+    if not _judges_series(models):
+        return images, 0
+    least = volumes.LEAST_SLICES if models.info.pooling == "none" else 1
+    rows = volumes.table(images, least=least)
+    return rows, len(images["series_key"].unique()) - len(rows)
+
+
+def _seen(known: Known, models: Ensemble, info: ArchiveInfo, rows: pa.Table) -> int | None:
+    """Return how many patients a model has learned from; None where keys cannot be compared."""
+    comparable = info.key_id == models.info.key_id and models.info.group != "none"
+    if known.learned is None or not comparable:
         return None
-    learned = {key for tested in plan.test_fold for key in tested}
-    return len(learned & set(rows["patient_key"].to_pylist()))
+    return len(known.learned & set(rows["patient_key"].to_pylist()))
 
 
-def _notes(known: int | None) -> Iterator[str]:
-    if known is None:
-        yield "overlap with the patients of the cohort: unknown"
-    elif known:
+def _trial(run: Path) -> Iterator[str]:
+    if run_folder.read_config(run).get("smoke"):
+        yield "the models come from a smoke run: they were trained for two steps"
+
+
+def _left_out(n_too_short: int) -> Iterator[str]:
+    if n_too_short:
         yield (
-            f"{counted(known, 'patient')} of this archive are in the cohort the models learned "
-            "from: their scores are too good"
+            f"{n_too_short} series {verb(n_too_short, 'were')} not scored: one image is no volume"
         )
 
 
-def _table(rows: pa.Table, said: Said, task: Task, unusual: float) -> pa.Table:
+def _overlap(seen: int | None) -> Iterator[str]:
+    if seen is None:
+        yield "overlap with the patients of the cohort: unknown"
+    elif seen:
+        yield (
+            f"a model learned from {counted(seen, 'patient')} of this archive: "
+            "their scores are too good"
+        )
+
+
+def _limits(n_held_out: int | None, needed: int, unusual: float) -> Iterator[str]:
+    if n_held_out is not None and n_held_out < needed:
+        yield (
+            f"nothing can be marked as unusual: that needs {counted(needed, 'test image')} for "
+            f"{unusual * 100:.4g} %, and the run has {n_held_out:,}"
+        )
+
+
+def _table(rows: pa.Table, said: Said, task: Task, unusual: NDArray[np.bool_] | None) -> pa.Table:
     keys = rows.select(_KEYS)
+    n = rows.num_rows
     beside = {
-        "distance": _nullable(said.distance, rows.num_rows),
-        "rarity": _nullable(said.rarity, rows.num_rows),
-        "unusual": pa.nulls(rows.num_rows, pa.bool_())
-        if said.rarity is None
-        else pa.array(said.rarity <= unusual),
+        "distance": _nullable(said.distance, n),
+        "rarity": _nullable(said.rarity, n),
+        "unusual": pa.nulls(n, pa.bool_()) if unusual is None else pa.array(unusual),
     }
     parts = []
     for k, column in enumerate(task.columns):
-        part = keys.append_column("target", pa.array([column] * rows.num_rows, pa.string()))
+        part = keys.append_column("target", pa.array([column] * n, pa.string()))
         part = part.append_column("score", pa.array(said.score[:, k]))
         part = part.append_column("spread", pa.array(said.spread[:, k]))
         for name, values in beside.items():
@@ -236,15 +314,16 @@ def _nullable(values: np.ndarray | None, n: int) -> pa.Array:
 
 def _by_patient(table: pa.Table, task: Task) -> str:
     """Return a CSV table of patients: the mean score of their images, and how many are unusual."""
-    patients: dict[tuple[str, str], list[tuple[float, bool]]] = {}
+    patients: dict[tuple[str, str], list[tuple[float, bool | None]]] = {}
     columns = (table[name].to_pylist() for name in ("patient_key", "target", "score", "unusual"))
     for key, target, score, odd in zip(*columns, strict=True):
-        patients.setdefault((key, target), []).append((score, bool(odd)))
+        patients.setdefault((key, target), []).append((score, odd))
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["patient_key", "n", "n_unusual", *task.columns])
     for key in sorted({key for key, _ in patients}):
         found = [patients[key, column] for column in task.columns]
         means = [f"{np.mean([score for score, _ in rows]):.6g}" for rows in found]
-        writer.writerow([key, len(found[0]), sum(odd for _, odd in found[0]), *means])
+        marks = [odd for _, odd in found[0]]
+        writer.writerow([key, len(marks), "" if None in marks else sum(map(bool, marks)), *means])
     return stream.getvalue()

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medssl.artifacts import archive as archives
 from medssl.artifacts import attention, fold_models, gates, predictions, weights
 from medssl.artifacts.fold_models import FoldModel
 from medssl.artifacts.run_folder import RunLog
@@ -21,7 +23,7 @@ from medssl.data import mixing
 from medssl.data.batches import TrainingBatches
 from medssl.data.cohort import Cohort
 from medssl.data.sampling import Sampler, Shuffled, Stratified, Weighted
-from medssl.evaluation import calibrators
+from medssl.evaluation import calibrators, gate
 from medssl.foundation import files, seeding
 from medssl.foundation.cost import Cost
 from medssl.foundation.errors import TrainingError
@@ -108,9 +110,15 @@ def run_fold(runtime: Runtime, recipe: Recipe, fold: Fold, reporter: Reporter) -
     binary = recipe.task.kind in ("binary", "multi_label")
     moved = {name: ensemble.corrected(known, one, binary=binary) for name, one in scores.items()}
     if settings.gate:
-        learned = predict.features(runtime, model, train.archive, train.table, recipe.input)
+        learned = kept.of_images()
+        if learned is None:
+            learned = predict.features(runtime, model, train.archive, train.table, recipe.input)
         gates.write(fold.folder, ensemble.gate_of(_doubles(learned), _doubles(seen["test"])))
-    known = replace(known, calibrator=_calibrator(recipe, moved.get("inner"), inner))
+    known = replace(
+        known,
+        learned=_keys(train, inner),
+        calibrator=_calibrator(recipe, moved.get("inner"), inner),
+    )
     fold_models.write(fold.folder, known)
     tables = [
         _prediction_rows(part, moved[name], fold, fold.repeat % settings.seeds, name)
@@ -137,10 +145,23 @@ def _calibrator(
     recipe: Recipe, score: NDArray[np.float64] | None, inner: Cohort
 ) -> dict[str, Any] | None:
     """Return how the scores of a fold are calibrated, from those of its inner part."""
-    kind, task = recipe.settings.calibration, recipe.task
-    if score is None or kind == "none" or task.kind not in ("binary", "multi_class", "ordinal"):
+    kind = recipe.settings.calibration
+    if score is None or kind == "none":
         return None
-    return asdict(calibrators.fit(kind, score, inner.label[:, 0].astype(np.int64)))
+    label = inner.label[:, 0].astype(np.int64)
+    return asdict(calibrators.fit(kind, score, label, inner.patients))
+
+
+def _keys(*parts: Cohort) -> tuple[str, ...]:
+    """Return the patients of parts of a cohort, called as in the archive: aliases all by name."""
+    keys: set[str] = set()
+    for part in parts:
+        keys.update(part.patients)
+        if part.merged and len(part):
+            images = archives.read_images(part.archive)
+            own = pc.is_in(images["image_id"], value_set=part.table["image_id"].combine_chunks())
+            keys.update(images.filter(own)["patient_key"].to_pylist())
+    return tuple(sorted(keys))
 
 
 def _doubles(features: Tensor) -> NDArray[np.float64]:
@@ -155,10 +176,11 @@ def cost(runtime: Runtime, recipe: Recipe, folds: Sequence[Fold]) -> Cost:
     kept = KeptFeatures(runtime, recipe, model, train, batches)
     shown = (_call(step) for step in batches.steps(trial.FOREVER))
     groups, seconds, steps = model.groups(), 0.0, 0
+    on_cpu = runtime.device.type == "cpu"
     for phase in recipe.phases:
         if kept.serve(phase):
             continue
-        module, stepped = runtime.setup(model, phases.optimizer(phase, groups))
+        module, stepped = runtime.setup(model, phases.optimizer(phase, groups, fused=on_cpu))
         for released, epochs in Counter(phase.released).items():
             model.release_only(released)
             pace = trial.seconds_per_step(
@@ -169,14 +191,17 @@ def cost(runtime: Runtime, recipe: Recipe, folds: Sequence[Fold]) -> Cost:
             steps += trial.TIMED
     few = recipe.cohort.rows(fold.test[:_SCORED])
     started = time.perf_counter()
-    predict.features(runtime, model, few.archive, few.table, recipe.input)
-    seen = len(fold.test) + len(fold.inner)
-    seen += len(fold.train) * any(map(kept.serve, recipe.phases))  # its steps are next to nothing
+    width = predict.features(runtime, model, few.archive, few.table, recipe.input).shape[1]
+    gated = recipe.settings.gate
+    passes = int(any(map(kept.serve, recipe.phases)))  # their steps are next to nothing
+    passes += int(gated and not kept.serve(recipe.phases[-1]))
+    seen = len(fold.test) + len(fold.inner) + passes * len(fold.train)
     seconds += (time.perf_counter() - started) / len(few) * seen
+    size = gates.n_bytes(len(train), len(fold.test), width) if gated else 0
     return Cost(
         seconds=seconds * len(folds),
-        disk_bytes=len(folds) * (trial.tensor_bytes(model) + _ROW_BYTES * len(fold.test)),
-        memory_bytes=trial.memory(),
+        disk_bytes=len(folds) * (trial.tensor_bytes(model) + _ROW_BYTES * len(fold.test) + size),
+        memory_bytes=trial.memory() + (gate.memory(len(train), width) if gated else 0),
         basis=f"{steps} steps of {batches.batch_size} images, one fold of {len(folds)}",
     )
 
@@ -194,6 +219,7 @@ def _fit(  # noqa: PLR0913 - one value per thing it needs
     kept: KeptFeatures | None = None,
 ) -> None:
     groups = model.groups()
+    on_cpu = runtime.device.type == "cpu"
     epoch = step = 0
     shown = reporter.track(
         _arguments(batches, recipe.phases, kept),
@@ -203,7 +229,7 @@ def _fit(  # noqa: PLR0913 - one value per thing it needs
         each=batches.batch_size,
     )
     for phase in recipe.phases:
-        module, stepped = runtime.setup(model, phases.optimizer(phase, groups))
+        module, stepped = runtime.setup(model, phases.optimizer(phase, groups, fused=on_cpu))
         moved = phases.scheduler(phase, stepped, batches.steps_per_epoch)
         state = TrainState(module, stepped, moved, batches.seed, epoch=epoch, step=step)
         if kept is not None:
@@ -313,10 +339,11 @@ def _prediction_rows(
                     "fold": [fold.fold] * n,
                     "seed": [seed] * n,
                     "part": [name] * n,
-                }
+                },
+                schema=predictions.PREDICTIONS,  # a column of no rows has no type of its own
             )
         )
-    return pa.concat_tables(parts).cast(predictions.PREDICTIONS)
+    return pa.concat_tables(parts)
 
 
 def _tensor(values: NDArray[np.float64] | None, runtime: Runtime) -> Tensor | None:

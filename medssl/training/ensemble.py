@@ -40,6 +40,15 @@ class Said:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Known:
+    """What the folds of a run say of themselves, without their weights."""
+
+    n_held_out: int | None  # images that a new one is ranked among; None: the run has no gate
+    learned: frozenset[str] | None  # patient keys of whom any model learned; None: not recorded
+    n_repeats: int  # how often each tested image was held out
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ensemble:
     """The models of a finetune run, by folder."""
 
@@ -75,6 +84,7 @@ class Ensemble:
             tracked: `folds`, wrapped to show progress.
         """
         scores, distances, held_out = [], [], []
+        times = self.known().n_repeats
         for folder in tracked or self.folds:
             model = runtime.setup_module(self.load(folder))
             seen = predict.features(runtime, model, archive, table, self.input)
@@ -90,8 +100,26 @@ class Ensemble:
             score=every.mean(axis=0),
             spread=every.std(axis=0),
             distance=distance,
-            rarity=None if distance is None else gate.far(distance, np.concatenate(held_out)),
+            rarity=None
+            if distance is None
+            else gate.far(distance, np.concatenate(held_out), times=times),
             n_models=len(every),
+        )
+
+    def known(self) -> Known:
+        """Return what the folds say of themselves.
+
+        Raises:
+            ArtifactError: A record is damaged.
+        """
+        records = [fold_models.read(folder) for folder in self.folds]
+        counts = [n for folder in self.folds if (n := gates.count(folder)) is not None]
+        learned = [set(one.learned) for one in records if one.learned is not None]
+        n_repeats = len({one.repeat for one in records})
+        return Known(
+            n_held_out=sum(counts) // n_repeats if counts else None,
+            learned=frozenset(set().union(*learned)) if len(learned) == len(records) else None,
+            n_repeats=n_repeats,
         )
 
     def load(self, folder: Path) -> SiteModel:
@@ -134,10 +162,17 @@ def open_run(run: Path) -> Ensemble:
     """Return the models of a finished finetune run.
 
     Raises:
-        ArtifactError: The run lacks its record or a model.
+        ArtifactError: The run lacks its record or a model, or an older medssl made it.
     """
     info = site_models.read(run)
-    folds = sorted((run / "folds").iterdir(), key=lambda folder: int(folder.name))
+    if site_models.is_first(run):
+        raise ArtifactError(
+            "the run was made by an older medssl, which kept too little to predict with its models",
+            where=str(run),
+            fix="train it again in another folder with `medssl finetune`",
+        )
+    found = (folder for folder in (run / "folds").glob("*") if folder.name.isdigit())
+    folds = sorted(found, key=lambda folder: int(folder.name))
     lacking = [
         f"fold {folder.name} lacks its {name}"
         for folder in folds

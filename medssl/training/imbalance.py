@@ -39,6 +39,13 @@ def refuse(settings: FinetuneSettings, task: Task, loss: ModuleType) -> None:
             where="loss_weights",
             fix="--loss-weights none",
         )
+    if settings.loss_weights != "none" and settings.sampling != "natural":
+        raise UsageError(
+            "classes that are drawn more often and weigh more in the loss are given more than "
+            "their share",
+            where="loss_weights",
+            fix="--loss-weights none, or --sampling natural",
+        )
     if settings.smote:
         _refuse_smote(settings, task)
 

@@ -78,6 +78,13 @@ class KeptFeatures:
             if self._recipe.settings.smote:
                 self._add_synthetic()
 
+    def of_images(self) -> Tensor | None:
+        """Return the features of the training images, shape (N, F), where they still hold.
+
+        That is after a last phase that they served: the encoder is as it was.
+        """
+        return None if self._features is None else self._features[: len(self._train)].detach()
+
     def epoch(self, epoch: int) -> Iterator[Call]:
         """Yield what the model is called with in each step of an epoch."""
         assert self._features is not None

@@ -1,5 +1,6 @@
 """A fine-tuning run as data: which layer groups train in which epoch, how fast, and on what."""
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -112,7 +113,7 @@ def probe(
     reasons = []
     share = getattr(schedule, "PROBE_SHARE", 0.0)
     if settings.probe_epochs == "auto":
-        n = round(share * int(settings.epochs))
+        n = math.ceil(share * int(settings.epochs))  # a smoke run probes too
         settings = settings.model_copy(update={"probe_epochs": n})
         if n:
             reasons.append(f"probe_epochs {n} (auto: {settings.schedule} begins with a probe)")
@@ -149,7 +150,9 @@ def _decays(rates: FinetuneOptim, groups: Sequence[str]) -> dict[str, float]:
     return decay | rates.group_weight_decay
 
 
-def optimizer(phase: Phase, groups: Mapping[str, Sequence[nn.Module]]) -> AdamW:
+def optimizer(
+    phase: Phase, groups: Mapping[str, Sequence[nn.Module]], *, fused: bool = False
+) -> AdamW:
     """Return the optimiser of a phase over the modules of every layer group."""
     return optim.adamw(
         {
@@ -159,6 +162,7 @@ def optimizer(phase: Phase, groups: Mapping[str, Sequence[nn.Module]]) -> AdamW:
             for name, modules in groups.items()
         },
         decay_all=phase.decay_all,
+        fused=fused,
     )
 
 

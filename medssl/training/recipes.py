@@ -24,9 +24,10 @@ from medssl.foundation import plugins
 from medssl.foundation.errors import UsageError
 from medssl.models import pooling
 from medssl.models.site_model import HEAD, SiteModel
-from medssl.training import encoders, imbalance, labelled, phases, runtime
+from medssl.training import encoders, imbalance, labelled, phases, runtime, splitting
 from medssl.training.phases import Phase
 
+_CALIBRATED = ("binary", "multi_class", "ordinal")  # tasks with one class per row
 _SMOKE_STEPS = 2
 _LIKELIHOOD = {
     "binary": "cross_entropy",
@@ -111,6 +112,8 @@ def prepare(settings: FinetuneSettings, *, device: str = "auto") -> Recipe:
         update={"target": task.targets, "task": task.kind, "positive": task.positive}
     )
     settings, judge = _loss(settings, task)
+    _refuse_order(settings, task)
+    settings, uncalibrated = _calibration(settings, task)
     imbalance.refuse(settings, task, judge)
     make = encoders.factory(
         settings.encoder,
@@ -143,6 +146,7 @@ def prepare(settings: FinetuneSettings, *, device: str = "auto") -> Recipe:
             *reasons,
             *of_probe,
             *_training_notes(settings, planned),
+            *uncalibrated,
             *imbalance.notes(settings, judge),
         ),
         inputs={**people.inputs, **({"init_from": init["weights_sha256"]} if init else {})},
@@ -176,17 +180,6 @@ def _shortened(settings: FinetuneSettings, n: int) -> FinetuneSettings:
     return settings.model_copy(update=small)
 
 
-def _training_share(settings: FinetuneSettings, cohort: Cohort) -> float:
-    """Return which share of the cohort a fold trains on, roughly."""
-    split, sites = settings.split, cohort.table["site"].to_pylist()
-    if split.by == "time":
-        return 1 - split.test_share
-    if split.by == "hold_out":
-        return 1 - sum(site in split.hold_out for site in sites) / len(sites)
-    n = len(set(sites)) if split.by == "site" else settings.folds
-    return (n - 1) / max(1, n)
-
-
 def _facts(
     settings: FinetuneSettings, cohort: Cohort, dims: int, known: dict[str, Any], device: str
 ) -> Facts:
@@ -197,13 +190,44 @@ def _facts(
     amounts = cohort.task.kind == "regression"
     store = open_store(cohort.archive, cohort.table, dims)
     return Facts(
-        n_train=max(1, round(len(cohort) * _training_share(settings, cohort))),
+        n_train=max(1, round(len(cohort) * splitting.training_share(settings, cohort))),
         fewest=len(set(cohort.patients)) // 2 if amounts else min(map(len, holders.values())),
         side=store.side,
         depth_share=getattr(store, "depth_share", 1.0),
         gpu=runtime.gpu_wanted(device),
         source=known,
     )
+
+
+def _refuse_order(settings: FinetuneSettings, task: Task) -> None:
+    if settings.order and task.kind != "ordinal":
+        raise UsageError(
+            f"an order of classes is for ordinal tasks, this one is {task.kind}",
+            where="order",
+            fix="--task ordinal, or --set order=[]",
+        )
+
+
+def _calibration(
+    settings: FinetuneSettings, task: Task
+) -> tuple[FinetuneSettings, tuple[str, ...]]:
+    """Return the settings without a calibration that the task has no use for, and say so.
+
+    Raises:
+        UsageError: Isotonic regression of anything but two classes.
+    """
+    kind = settings.calibration
+    if kind == "isotonic" and task.kind != "binary":
+        other = "temperature" if task.kind in _CALIBRATED else "none"
+        raise UsageError(
+            f"isotonic calibration is for two classes, this task is {task.kind}",
+            where="calibration",
+            fix=f"--set calibration={other}",
+        )
+    if kind == "none" or task.kind in _CALIBRATED:
+        return settings, ()
+    why = "several targets are not calibrated" if task.has_probabilities else "amounts have none"
+    return settings.model_copy(update={"calibration": "none"}), (f"calibration none: {why}",)
 
 
 def _loss(settings: FinetuneSettings, task: Task) -> tuple[FinetuneSettings, ModuleType]:
@@ -286,6 +310,9 @@ def _overlap(init: dict[str, Any], cohort: Cohort) -> tuple[str, ...]:
 def _training_notes(settings: FinetuneSettings, planned: tuple[Phase, ...]) -> tuple[str, ...]:
     """Return what a reader of the result must know about how it was trained."""
     notes = []
+    usual = FinetuneSettings.model_fields["slices"].default
+    if settings.pooling == "none" and settings.slices != usual:
+        notes.append(f"slices {settings.slices} without effect: no slices are pooled")
     never = phases.never_trained(planned)
     if never and settings.init_from == "none":
         notes.append(f"{', '.join(never)} stay random: {settings.schedule} never trains them")

@@ -4,7 +4,7 @@ The rules are in `evaluation/protocols.py` and `evaluation/set_apart.py`; here i
 sites and times from the archive, and imported folds with the names that patients have in it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -19,7 +19,7 @@ from medssl.artifacts.split_tables import SplitTable
 from medssl.config.finetune import FinetuneSettings
 from medssl.data import people as identities
 from medssl.data.cohort import Cohort
-from medssl.evaluation import protocols, set_apart, sizes
+from medssl.evaluation import calibrators, protocols, set_apart, sizes
 from medssl.evaluation.protocols import Groups, People, Plan
 from medssl.foundation import files, plugins, seeding
 from medssl.foundation.errors import DataError, UsageError
@@ -48,6 +48,13 @@ class Split:
         apart = known & set(self.inner[repeat][fold] if self.inner else ())
         return known - apart, apart
 
+    @property
+    def everywhere(self) -> Iterator[tuple[int, int]]:
+        """Repeat and fold of every model."""
+        for repeat in range(len(self.plan.test_fold)):
+            for fold in range(self.plan.n_folds):
+                yield repeat, fold
+
 
 def prepare(settings: FinetuneSettings, cohort: Cohort) -> Split:
     """Return the split that the settings ask for.
@@ -62,12 +69,7 @@ def prepare(settings: FinetuneSettings, cohort: Cohort) -> Split:
         DataError: Labels, sites, times or imported folds do not allow it.
         ArtifactError: The imported `splits.json` is none.
     """
-    people = protocols.people(
-        cohort.patients,
-        cohort.strata,
-        cohort.table["site"].to_pylist(),
-        amounts=cohort.task.kind == "regression",
-    )
+    people = _people(cohort)
     seed = seeding.derive(settings.seed, "folds")
     plan, inputs = _plan(settings, cohort, people, seed)
     share = float(settings.inner.share)
@@ -75,13 +77,62 @@ def prepare(settings: FinetuneSettings, cohort: Cohort) -> Split:
     fraction = max(settings.fractions)
     unused = set_apart.unused(plan, people, apart, fraction=fraction, seed=seed)
     n = settings.seeds
-    return Split(
+    split = Split(
         people=people,
         plan=replace(plan, test_fold=_each(plan.test_fold, n), barred=_each(plan.barred, n)),
         inner=_each(apart, n),
         unused=_each(unused, n),
         notes=(*plan.notes, *_sizes(people, plan), *_choosing(settings, people, apart)),
         inputs=inputs,
+    )
+    refuse_unlearnable(split, cohort)
+    return replace(split, notes=(*split.notes, *_calibrating(settings, split)))
+
+
+def refuse_unlearnable(split: Split, cohort: Cohort) -> None:
+    """Stop where a model would have nothing to learn a target from.
+
+    Raises:
+        DataError: An amount has fewer than two values among those a model learns from, or another
+            target no label.
+    """
+    patients, task = np.array(cohort.patients), cohort.task
+    least = 2 if task.kind == "regression" else 1
+    for repeat, fold in split.everywhere:
+        learned, _ = split.training(repeat, fold)
+        label = cohort.label[np.isin(patients, sorted(learned))]
+        for target, column in zip(task.targets, label.T, strict=True):
+            n_values = len(np.unique(column[np.isfinite(column)]))
+            if n_values < least:
+                found = "one value only" if n_values else "no label"
+                raise DataError(
+                    f"target {target!r} has {found} among the patients that repeat {repeat + 1}, "
+                    f"fold {fold + 1} learns from",
+                    where="target",
+                    fix="leave out the target, or give it more labelled patients; where many are "
+                    "set apart or left out, a smaller --inner or larger --fractions",
+                )
+
+
+def training_share(settings: FinetuneSettings, cohort: Cohort) -> float:
+    """Return the share of the rows that a model learns or chooses from, the mean over folds."""
+    people = _people(cohort)
+    plan, _ = _plan(settings, cohort, people, seeding.derive(settings.seed, "folds"))
+    patients = np.array(cohort.patients)
+    shares = [
+        np.isin(patients, plan.training(people, repeat, fold)).mean()
+        for repeat in range(len(plan.test_fold))
+        for fold in range(plan.n_folds)
+    ]
+    return float(np.mean(shares))
+
+
+def _people(cohort: Cohort) -> People:
+    return protocols.people(
+        cohort.patients,
+        cohort.strata,
+        cohort.table["site"].to_pylist(),
+        amounts=cohort.task.kind == "regression",
     )
 
 
@@ -180,7 +231,7 @@ def _imported(settings: FinetuneSettings, cohort: Cohort, people: People, path: 
         return _of_record(splits.read(path), settings, people, who, path)
     if settings.group == "none":
         raise UsageError(
-            "a table of patients, where every image is its own patient",
+            "a table of patients, where every series is its own patient",
             where="split.file",
             fix="leave out --group none, or give the splits.json of such a run",
         )
@@ -314,4 +365,24 @@ def _choosing(settings: FinetuneSettings, people: People, apart: Groups) -> list
         f"nobody of class {name!r} could be set apart in {counted(lacking, 'fold')} of {len(parts)}"
         for name in sorted(people.names)
         if (lacking := sum(all(name not in people.classes[k] for k in part) for part in parts))
+    ]
+
+
+def _calibrating(settings: FinetuneSettings, split: Split) -> list[str]:
+    """Say how many models stay uncalibrated, as few patients are set apart for them."""
+    kind, people = settings.calibration, split.people
+    if kind == "none" or people.amounts or not split.inner:
+        return []
+    fewest = [
+        min(sum(name in people.classes[key] for key in split.training(*place)[1])
+            for name in people.names)
+        for place in split.everywhere
+    ]  # fmt: skip
+    needed = calibrators.FEWEST[kind]
+    short = [n for n in fewest if n < needed]
+    if not short:
+        return []
+    return [
+        f"calibration {kind} left out in {counted(len(short), 'model')} of {len(fewest)}: "
+        f"{min(short)} patients of the rarest class set apart, {needed} needed"
     ]

@@ -26,7 +26,16 @@ from medssl.foundation import files, seeding
 from medssl.foundation.cost import Cost
 from medssl.foundation.errors import DataError, TrainingError, UsageError
 from medssl.foundation.reporting import Reporter, Silent
-from medssl.training import cross_validate, parallel, quick_look, recipes, runtime, search, site_run
+from medssl.training import (
+    cross_validate,
+    parallel,
+    quick_look,
+    recipes,
+    runtime,
+    search,
+    site_run,
+    splitting,
+)
 from medssl.training.cross_validate import Fold
 from medssl.training.recipes import Recipe
 from medssl.training.runtime import Runtime
@@ -140,6 +149,7 @@ def _inside(tuning: Tuning, fold: Fold) -> Prepared:
     share = float(settings.inner.share)
     apart = set_apart.inner(plan, among, share=share, seed=seed) if share else ()
     split = Split(people=among, plan=plan, inner=apart, unused=(), notes=())
+    splitting.refuse_unlearnable(split, cohort)
     return Prepared(recipe=replace(recipe, cohort=cohort), split=split)
 
 
@@ -178,7 +188,14 @@ def run_fold(tuning: Tuning, fold: Fold, out: Path, started: Runtime, reporter: 
     trials.write(folder / "trials.parquet", [replace(one, chosen=one is best) for one in found])
     plain = relative_to(folder, to_plain(recipe.settings))
     files.write_text(folder / "config.yaml", yaml.safe_dump(plain, sort_keys=False))
-    cross_validate.run_fold(started, recipe, fold, reporter)
+    try:
+        cross_validate.run_fold(started, recipe, fold, reporter)
+    except TrainingError as error:
+        raise TrainingError(
+            f"with what was chosen ({said(best.settings)}) {error.problem}",
+            where=str(fold.folder),
+            fix="leave the highest rates out of the space, and start a new run",
+        ) from error
 
 
 def run_fold_apart(settings: TuneSettings, out: Path, device: str, number: int) -> None:

@@ -56,7 +56,7 @@ def test_the_schedule_is_drawn(progressive):
 
 def test_the_notes_say_what_the_reader_must_know(progressive):
     said = (progressive[0] / "log.txt").read_text()
-    assert "probabilities are those of classes that are equally frequent" in said
+    assert "without prior correction: probabilities are those of classes as frequent" in said
     assert "stay random" not in said
 
 

@@ -116,7 +116,10 @@ def test_views_are_shown_without_a_run(scans, run_main, tmp_path):
     [
         (("--method", "spark", "--encoder", "vit_s"), "spark trains convolutional encoders"),
         (("--method", "mae", "--encoder", "resnet18"), "mae trains transformer encoders"),
-        (("--method", "spark", "--positives", "patient"), "spark sees one view of an image"),
+        (
+            ("--method", "spark", "--image-size", 64, "--positives", "patient"),
+            "spark sees one view",
+        ),
         (("--method", "spark", "--image-size", 48), "a side of 48 px is no multiple"),
         (("--method", "byol", "--max-time", "soon"), "no length of time: 'soon'"),
         (("--method", "byol", "--track", "notebook"), "no tracker called 'notebook'"),

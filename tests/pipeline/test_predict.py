@@ -78,17 +78,128 @@ def test_patients_the_models_learned_from_are_counted(site, said):
     n = len({key for tested in plan.test_fold for key in tested}
             & set(table["patient_key"].to_pylist()))  # fmt: skip
     assert n > 0
-    assert f"{n} patients of this archive are in the cohort" in said[2]
+    assert f"a model learned from {n} patients of this archive" in said[2]
     assert scores.read_info(said[0]).known_patients == n
 
 
-def test_new_scans_are_ingested_on_the_way(site, run_main, tmp_path):
-    phantoms.generate(tmp_path / "new", n_patients=3, image_size=64, ct_slices=4, seed=99)
-    code, _, err = run_main("predict", site, tmp_path / "new", "-o", tmp_path / "out",
-                               "--device", "cpu")  # fmt: skip
+def test_patients_who_are_tested_nowhere_were_learned_from_all_the_same(
+    pipeline, site, run_main, tmp_path
+):
+    """As after a hold-out split: the one fold left says whom its model has seen."""
+    run = shutil.copytree(site, tmp_path / "run")
+    shutil.rmtree(run / "folds" / "1")
+    plan = splits.read(run / "splits.json")
+    tested = {key for key, fold in plan.test_fold[0].items() if fold == 0}
+    code, _, err = run_main("predict", run, pipeline.archive, "-o", tmp_path / "out",
+                            "--device", "cpu")  # fmt: skip
     assert code == 0, err
-    assert (tmp_path / "out-archive" / "archive.json").is_file()
+    known = scores.read_info(tmp_path / "out").known_patients
+    assert known == len(set(plan.test_fold[0]) - tested)
+
+
+def test_too_few_test_images_mark_nothing_and_it_is_said(site, said):
+    """47 images at the default of 1 %: 99 are needed."""
+    out, text, err = said
+    info = scores.read_info(out)
+    rows = predictions.read(site / "predictions.parquet").to_pylist()
+    assert info.n_held_out == len({r["image_id"] for r in rows if r["part"] == "test"}) < 99
+    assert info.n_unusual is None
+    assert scores.read(out)["unusual"].null_count == scores.read(out).num_rows
+    lines = csv.DictReader((out / "scores.csv").read_text().splitlines())
+    assert {line["n_unusual"] for line in lines} == {""}
+    assert f"needs 99 test images for 1 %, and the run has {info.n_held_out}" in err
+    assert "unlike the cohort" not in text
+
+
+@pytest.fixture(scope="module")
+def new_scans(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("new") / "scans"
+    phantoms.generate(folder, n_patients=3, image_size=64, ct_slices=4, seed=99)
+    return folder
+
+
+def test_new_scans_are_ingested_on_the_way(site, new_scans, run_main, tmp_path):
+    words = ("predict", site, new_scans, "--device", "cpu", "-o", tmp_path / "out")
+    code, _, err = run_main(*words)
+    assert code == 0, err
+    made = tmp_path / "out-archive"
     assert scores.read(tmp_path / "out").num_rows > 0
+
+    shutil.rmtree(tmp_path / "out")  # the same scans again: the archive serves as it is
+    before = (made / "archive.json").stat().st_mtime_ns
+    code, _, err = run_main(*words)
+    assert code == 0, err
+    assert "were ingested before" in err
+    assert (made / "archive.json").stat().st_mtime_ns == before
+
+    shutil.rmtree(tmp_path / "out")
+    others = shutil.copytree(new_scans, tmp_path / "others")
+    code, _, err = run_main("predict", site, others, *words[3:])
+    assert code == 2
+    assert "made of other scans" in err
+    assert "out-archive" in err.replace("\n", "")
+    assert not (tmp_path / "out").exists()
+
+
+def _without_weights(run):
+    (run / "folds" / "1" / "model.safetensors").write_bytes(b"no weights")
+
+
+def _two_channels(run):
+    record = json.loads((run / "finetune.json").read_text())
+    (run / "finetune.json").write_text(json.dumps(record | {"in_channels": 2}))
+    for folder in (run / "folds").iterdir():
+        path = folder / "model.safetensors"
+        tensors = weights.read_tensors(path)
+        (stem,) = [n for n, t in tensors.items() if t.ndim == 4 and t.shape[1] == 1]
+        weights.write_tensors(path, {**tensors, stem: np.repeat(tensors[stem], 2, axis=1)})
+
+
+def _version_one(run):
+    record = json.loads((run / "finetune.json").read_text())
+    task = record.pop("task")
+    record |= {"schema": "medssl.finetune/1", "target": task["targets"][0], "image_size": 32,
+               "classes": task["classes"], "positive": task["positive"]}  # fmt: skip
+    (run / "finetune.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("breaks", "problem"),
+    [
+        (_without_weights, "not a safetensors file"),
+        (_two_channels, "the models read 2 channels"),
+        (_version_one, "made by an older medssl"),
+    ],
+)
+def test_models_are_looked_at_before_anything_is_ingested(
+    site, new_scans, run_main, tmp_path, breaks, problem
+):
+    run = shutil.copytree(site, tmp_path / "run")
+    breaks(run)
+    code, _, err = run_main("predict", run, new_scans, "-o", tmp_path / "out")
+    assert code == 4
+    assert problem in err
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("wrong", [("--unusual", 0), ("--set", "unusal=0.1")])
+def test_settings_are_checked_before_anything_is_ingested(
+    site, new_scans, run_main, tmp_path, wrong
+):
+    code, _, _ = run_main("predict", site, new_scans, "-o", tmp_path / "out", *wrong)
+    assert code == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_use_is_refused_before_anything_is_ingested(
+    site, new_scans, run_main, tmp_path
+):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").touch()
+    code, _, err = run_main("predict", site, new_scans, "-o", tmp_path / "out")
+    assert code == 2
+    assert "not empty" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_images_unlike_the_cohort_are_marked(pipeline, site, run_main, tmp_path):

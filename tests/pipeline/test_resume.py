@@ -130,13 +130,13 @@ def test_a_finetune_run_resumes_at_the_fold_it_was_in(pipeline, run_main, tmp_pa
 
     real, done = cross_validate.run_fold, []
 
-    def second_fold_fails(runtime, recipe, cohort, fold, reporter):
+    def second_fold_fails(runtime, recipe, fold, reporter):
         if fold.fold == 1:
             (fold.folder).mkdir(parents=True)
             (fold.folder / "model.safetensors").write_bytes(b"half")
             raise KeyboardInterrupt
         done.append(fold.fold)
-        real(runtime, recipe, cohort, fold, reporter)
+        real(runtime, recipe, fold, reporter)
 
     words = ("finetune", pipeline.archive, "--init-from", "none", *FINETUNE, "-o", tmp_path / "run")
     monkeypatch.setattr(cross_validate, "run_fold", second_fold_fails)
@@ -158,8 +158,8 @@ def test_a_finetune_run_killed_after_its_last_fold_still_gets_its_figure(
 
     real = cross_validate.run_fold
 
-    def stop_after_the_last(runtime, recipe, cohort, fold, reporter):
-        real(runtime, recipe, cohort, fold, reporter)
+    def stop_after_the_last(runtime, recipe, fold, reporter):
+        real(runtime, recipe, fold, reporter)
         if fold.fold == 2:
             raise KeyboardInterrupt
 

@@ -72,7 +72,13 @@ def test_every_file_of_the_source_is_accounted_for(pipeline):
                 *(
                     f"folds/{k}/{name}"
                     for k in range(3)
-                    for name in ("metrics.jsonl", "model.safetensors", "predictions.parquet")
+                    for name in (
+                        "metrics.jsonl",
+                        "model.safetensors",
+                        "fold.json",
+                        "gate.safetensors",
+                        "predictions.parquet",
+                    )
                 ),
             },
         ),
@@ -156,7 +162,7 @@ def test_the_finetune_record_knows_where_its_encoder_came_from(pipeline):
     info = site_models.read(pipeline.finetune)
     exported = weights.read_info(pipeline.pretrain / "export")
     assert info.init["weights_sha256"] == exported.weights_sha256
-    assert info.image_size == 32  # as pretrained, not asked for
+    assert info.shape == (32, 32)  # as pretrained, not asked for
     assert site_models.read(pipeline.scratch).init == {}
 
 

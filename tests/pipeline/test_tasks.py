@@ -50,6 +50,9 @@ def labelled(tmp_path_factory, run_main):
                     "right": right if patient < 20 else "",
                     "letter": "xyz"[grade],
                     "grade": GRADES[grade],
+                    "zero": patient if patient in (2, 5, 9, 17, 20) else 0,
+                    "rare": patient + number if patient in (2, 5, 9, 17, 20) else "",
+                    "single": number if patient == 7 else "",
                     "amount": f"{1.5 * left + right + 0.1 * rng.normal():.3f}",
                 }
             )
@@ -57,7 +60,7 @@ def labelled(tmp_path_factory, run_main):
         table = csv.DictWriter(stream, list(rows[0]))
         table.writeheader()
         table.writerows(rows)
-    named = [word for name in ("left", "right", "letter", "grade", "amount")
+    named = [word for name in list(rows[0])[2:]
              for word in ("--label", name)]  # fmt: skip
     said = run_main(
         "ingest", folder / "scans", "-o", folder / "archive", "--labels", folder / "labels.csv",
@@ -163,6 +166,11 @@ def test_an_amount_is_not_called_positive(trained, run_main, words, tmp_path):
         (("--target", "left", "--loss", "mw", "--mixup", "0.5"), "no value for mixed ones"),
         (("--target", "left", "--loss", "squared"), "--loss cross_entropy"),
         (("--target", "left", "--task", "triage"), "task"),
+        (("--target", "letter", "--set", "calibration=isotonic"), "calibration=temperature"),
+        ((*TASKS["ordinal"], "--set", "calibration=isotonic"), "calibration=temperature"),
+        ((*TASKS["multi_label"], "--set", "calibration=isotonic"), "calibration=none"),
+        (("--target", "amount", "--set", "calibration=isotonic"), "this task is regression"),
+        (("--target", "letter", "--set", "order=[z,y,x]"), "this one is multi_class"),
     ],
 )
 def test_what_does_not_fit_the_task_is_refused_before_anything_is_written(
@@ -192,3 +200,35 @@ def test_losses_and_ways_with_imbalance_train(labelled, run_main, words, tmp_pat
     assert said[0] == 0, said
     notes = json.loads(said[1])["notes"]
     assert any("ranks" in note for note in notes) == (words[1] in ("mw", "focal"))
+
+
+PROBE = ("--schedule", "linear_probe", "--set", "random_views=false")
+
+
+def test_amounts_that_few_have_or_that_are_mostly_zero_train(labelled, run_main, tmp_path):
+    """Six folds: one of them at least tests nobody of the five whose `rare` is known."""
+    words = ("--target", "amount", "--target", "rare", "--task", "regression", *PROBE)
+    out = tmp_path / "rare"
+    said = run_main("finetune", labelled / "archive", *words, *FAST, "--folds", 6, "-o", out)
+    assert said[0] == 0, said
+    notes = json.loads(said[1])["notes"]
+    assert "calibration none: amounts have none" in notes
+    table = predictions.read(out / "predictions.parquet").to_pandas()
+    tests = table[table["part"] == "test"]
+    assert tests.groupby("target").size().to_dict() == {"amount": 48, "rare": 10}
+    assert tests[tests["target"] == "rare"]["fold"].nunique() <= 5
+    zero = ("--target", "zero", "--task", "regression", *PROBE, "--slices", 8)
+    said = run_main(
+        "finetune", labelled / "archive", *zero, *FAST, "--folds", 3, "-o", tmp_path / "z"
+    )
+    assert said[0] == 0, said
+    assert "slices 8 without effect: no slices are pooled" in json.loads(said[1])["notes"]
+
+
+def test_an_amount_that_a_fold_cannot_learn_stops_the_run_before_it(labelled, run_main, tmp_path):
+    words = ("--target", "amount", "--target", "single", "--task", "regression", *PROBE)
+    out = tmp_path / "run"
+    code, said, _ = run_main("finetune", labelled / "archive", *words, *FAST, "-o", out)
+    assert code == 3, said
+    assert "target 'single' has no label among the patients that repeat 1, fold" in said
+    assert not out.exists()

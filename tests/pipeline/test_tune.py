@@ -1,6 +1,7 @@
 """Tuning, seen from the command line: no test has a part in a choice, and nothing else changes."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -197,11 +198,9 @@ def test_what_diverges_or_contradicts_itself_is_recorded_and_never_chosen(
 ):
     """The rate of a probe that ends in no number, and a loss with no value for mixed images."""
     among = {"loss": ["cross_entropy", "mw"], "cutmix.probability": [0, 0.5],
-             "optim.group_lr.head": [1e-3]}  # fmt: skip
-    among.pop("optim.group_lr.head")
-    among |= {"probe.lr": [1e-3, 1e30], "probe_epochs": [1], "epochs": [1],
-              "schedule": ["linear_probe"]}  # fmt: skip
-    code, _, err = cli("tune", tiny_archive, *SMALL, "--trials", 8, "--inner-folds", 2, "--set",
+             "probe.lr": [1e-3, 1e30], "probe_epochs": [5], "epochs": [1],
+             "schedule": ["linear_probe"]}  # fmt: skip
+    code, _, err = cli("tune", tiny_archive, *SMALL, "--trials", 5, "--inner-folds", 2, "--set",
                        f"space={json.dumps(among)}", "-o", tmp_path / "run")  # fmt: skip
     assert code == 0, err
     found = trials.read(tmp_path / "run" / "trials.parquet")
@@ -247,7 +246,7 @@ def test_what_cannot_be_tuned_is_refused_before_anything_is_written(
 def test_without_optuna_nothing_begins_and_the_install_line_is_said(
     cli, tiny_archive, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(search, "find_spec", lambda name: None)
+    monkeypatch.setattr(search, "find_spec", lambda _: None)
     code, _, err = cli("tune", tiny_archive, *SMALL, "-o", tmp_path / "run")
     assert code == 5
     assert "pip install 'medssl[tune]'" in err
@@ -255,7 +254,7 @@ def test_without_optuna_nothing_begins_and_the_install_line_is_said(
 
 
 def test_where_nothing_can_be_trained_the_run_ends_as_diverged(cli, tiny_archive, tmp_path):
-    among = "space={probe.lr: [1e30], probe_epochs: [1], epochs: [1], schedule: [linear_probe]}"
+    among = "space={probe.lr: [1e30], probe_epochs: [5], epochs: [1], schedule: [linear_probe]}"
     code, _, err = cli("tune", tiny_archive, *SMALL, "--trials", 2, "--inner-folds", 2,
                        "--set", among, "-o", tmp_path / "run")  # fmt: skip
     assert code == 7
@@ -263,15 +262,13 @@ def test_where_nothing_can_be_trained_the_run_ends_as_diverged(cli, tiny_archive
 
 
 def test_a_dry_run_counts_the_models_and_writes_nothing(cli, tiny_archive, space, tmp_path):
-    words = ("tune", tiny_archive, *SMALL, *TUNED, space, "--dry-run", "-o", tmp_path / "run")
-    code, out, err = cli(*words)
+    words = ("tune", tiny_archive, *SMALL, "--inner-folds", 2, "--space", space, "--trials", 40)
+    code, out, err = cli(*words, "--dry-run", "-o", tmp_path / "run")
     assert code == 0, err
-    assert "choose  epochs from 1 to 3\n" in " ".join(out.split(" ")).replace("  ", " ").replace(
-        "choose ", "choose  "
-    )
-    few, many = (json.loads(cli(*words, "--json", "--trials", n)[1]) for n in (1, 40))
-    assert (few["n_models"], many["n_models"]) == (2 * (1 * 2 + 1), 2 * (40 * 2 + 1))
-    assert many["cost"]["seconds"] > 5 * few["cost"]["seconds"] > 0
+    assert re.search(r"^choose +epochs from 1 to 3$", out, re.MULTILINE)
+    assert re.search(r"^choose +schedule among linear_probe, full$", out, re.MULTILINE)
+    assert re.search(rf"^models +{2 * (40 * 2 + 1)}$", out, re.MULTILINE)
+    assert re.search(r"^time +about .* \(162 models, 4 configurations timed\)$", out, re.MULTILINE)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,7 +8,15 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from medssl.artifacts import archive, attention, predictions, site_models, tables, weights
+from medssl.artifacts import (
+    archive,
+    attention,
+    predictions,
+    scores,
+    site_models,
+    tables,
+    weights,
+)
 
 SERIES = 12
 COMMON = ("--image-size", 16, "--folds", 2, "--epochs", 1, "--device", "cpu", "--init-from", "none")
@@ -238,3 +246,23 @@ def test_a_series_of_one_image_is_pooled_but_is_no_volume(series, run_main, tmp_
     code, out, err = run_main(*words, *VOLUMES)
     assert (code, sum(json.loads(out)["classes"].values())) == (0, 11), err
     assert "1 series left out: one image is no volume" in json.loads(out)["notes"]
+
+
+def test_series_of_one_image_are_not_scored_and_a_smoke_run_says_what_it_is(
+    series, run_main, tmp_path
+):
+    code, _, err = run_main("finetune", series, *COMMON, *VOLUMES, "--smoke",
+                            "-o", tmp_path / "run")  # fmt: skip
+    assert code == 0, err
+    cut = archive.read_images(series)["series_key"][0].as_py()
+    new = only(series, tmp_path / "new",
+               lambda row: row["series_key"] != cut or row["slice_index"] == 0)  # fmt: skip
+    code, _, err = run_main("predict", tmp_path / "run", new, "-o", tmp_path / "out",
+                            "--device", "cpu")  # fmt: skip
+    assert code == 0, err
+    info = scores.read_info(tmp_path / "out")
+    assert (info.n_too_short, info.n_rows) == (1, SERIES - 1)
+    told = "1 series was not scored: one image is no volume"
+    assert told in err
+    assert told in (tmp_path / "out" / "log.txt").read_text()
+    assert "trained for two steps" in err

@@ -14,11 +14,14 @@ import torch
 from medssl.artifacts import (
     aliases,
     archive,
+    arms,
     attention,
     comparison,
     embeddings,
     exported,
+    fold_models,
     foreign_predictions,
+    gates,
     ingest_report,
     pixels,
     predictions,
@@ -28,16 +31,20 @@ from medssl.artifacts import (
     report,
     run_folder,
     schedules,
+    scores,
     selection,
     site_models,
     source_paths,
     splits,
     tables,
+    trials,
     unmatched_labels,
     weights,
 )
+from medssl.evaluation import gate
 from medssl.foundation import errors
 from medssl.models.encoders import resnet18
+from medssl.training import ensemble
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("sample_data/*.md")])
@@ -54,6 +61,9 @@ RECORDS: dict[str, Callable[[Path], Any]] = {
     "README.json": exported.read,
     "splits.json": lambda folder: splits.read(folder / "splits.json"),
     "finetune.json": site_models.read,
+    "fold.json": fold_models.read,
+    "arms.json": lambda folder: {"arms": arms.read(folder)},
+    "predict.json": scores.read_info,
     "report.json": report.read,
     "comparison.json": comparison.read,
     "status.json": run_folder.read_status,
@@ -99,6 +109,12 @@ TABLES: dict[str, tuple[str, pa.Schema, Callable[[Path], pa.Table]]] = {
         predictions.PREDICTIONS,
         lambda folder: predictions.read(folder / "predictions.parquet"),
     ),
+    "trials.parquet": (
+        trials.SCHEMA,
+        trials.TRIALS,
+        lambda folder: tables.read(folder / "trials.parquet", trials.SCHEMA, trials.TRIALS),
+    ),
+    "scores.parquet": (scores.SCORES_SCHEMA, scores.SCORES, scores.read),
     "tables/estimates.parquet": (
         report.ESTIMATES_SCHEMA,
         report.ESTIMATES,
@@ -114,6 +130,7 @@ TABLES: dict[str, tuple[str, pa.Schema, Callable[[Path], pa.Table]]] = {
 TYPES = {"text": pa.string(), "float64": pa.float64(), "true or false": pa.bool_()}
 TYPES |= {f"int{bits}": getattr(pa, f"int{bits}")() for bits in (8, 32, 64)}
 TYPES |= {f"{n} × float64": pa.list_(pa.float64(), n) for n in (3, 12)}
+TYPES |= {"list of float64": pa.list_(pa.float64())}
 TYPES |= {"list of text": pa.list_(pa.string()), "F × float32": pa.list_(pa.float32(), 4)}
 
 
@@ -224,15 +241,16 @@ def test_every_format_has_a_section_and_every_section_a_test():
         "config.yaml", "log.txt", "Predictions of other tools", "Folds of other tools",
         "private/journal.sqlite", "probable_alias.csv", "checkpoints/",
     }  # fmt: skip
-    tested = {*RECORDS, *TABLES, "pixels/00000.npy", "metrics.jsonl", "pace.jsonl"}
+    tested = {*RECORDS, *TABLES, "pixels/00000.npy", "gate.safetensors"}
+    tested |= {"metrics.jsonl", "pace.jsonl"}
     assert set(sections()) == tested | without_example
     modules = {path.stem for path in (ROOT / "medssl" / "artifacts").glob("*.py")}
     assert modules - {"__init__", "origin", "records", "tables", "schema"} == {
-        "aliases", "archive", "attention", "building", "comparison", "embeddings", "exported",
-        "foreign_predictions", "ingest_report",
+        "aliases", "archive", "arms", "attention", "building", "comparison", "embeddings",
+        "exported", "fold_models", "foreign_predictions", "gates", "ingest_report",
         "journal", "pixels", "predictions", "quarantine", "reduce_report",
-        "report", "run_folder", "schedules", "selection", "site_models", "source_paths",
-        "split_tables", "splits",
+        "report", "run_folder", "schedules", "scores", "selection", "site_models", "source_paths",
+        "split_tables", "splits", "trials",
         "unmatched_labels", "weights",
     }  # fmt: skip
 
@@ -285,6 +303,23 @@ def test_the_example_for_pixels_finds_the_values(tmp_path, monkeypatch):
     names: dict[str, Any] = {}
     exec(code, names)
     assert np.array_equal(names["values"], store[1, :, :64, :56] * 2.0 - 3.0)
+
+
+def test_the_tensors_of_a_gate_measure_as_the_page_says(tmp_path):
+    section = sections()["gate.safetensors"]
+    listed = re.findall(r"^\| `(\w+)` \| \(", section, flags=re.MULTILINE)
+    assert tuple(listed) == gates.NAMES
+    rng = np.random.default_rng(0)
+    train, test, new = (rng.normal(size=(n, 5)) for n in (3, 4, 1))
+    gates.write(tmp_path, ensemble.gate_of(train, test))
+    kept = gates.read(tmp_path)
+    assert kept is not None
+    away = new[0] - kept["mean"]
+    along = kept["components"] @ away
+    beside = (away**2).sum() - (along**2).sum()
+    shown = ((along**2 / kept["variances"]).sum() + beside / kept["rest"]) / 5
+    assert gate.fit(train).distance(new)[0] == pytest.approx(shown, rel=1e-5)
+    assert kept["held_out"].shape == (4,)
 
 
 def test_the_example_of_foreign_predictions_reads(tmp_path):

@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from medssl.config import finetune, pretrain
+from medssl.config import finetune, loading, pretrain
+from medssl.foundation.errors import UsageError
 
 
 def pretraining(**given):
@@ -147,7 +148,7 @@ def test_finetuning_takes_its_input_from_the_pretrained_encoder():
 
 def test_finetuning_from_random_weights_resolves_everything_but_the_target():
     settings, _ = finetune.resolve(finetuning(), finetune.Facts(n_train=20, fewest=5, side=256))
-    left = ["depth", "loss", "probe", "probe_epochs", "target", "task"]
+    left = ["loss", "probe", "probe_epochs", "target", "task"]
     assert sorted(autos(settings.model_dump())) == left  # from the labels, or by the schedule
     assert settings.batch_size == 5
 
@@ -237,3 +238,15 @@ def test_by_epochs_a_selection_decides_for_itself():
     settings, _ = resolved(pretraining(), 100, n_whole=1000)
     assert settings == resolved(pretraining(), 100)[0]
     assert pretrain.steps_per_epoch(settings, n_images=100, n_whole=1000) == 4
+
+
+def test_values_of_labels_may_be_written_as_numbers():
+    """`--set order=[3,2,1,0]` is read as numbers, and labels are text."""
+    given = loading.Sources(
+        sets=["order=[3,2,1.5,0]", "positive=1"], flags={"archive": "a", "init_from": "none"}
+    )
+    settings = loading.resolve(finetune.FinetuneSettings, "finetune", given)
+    assert (settings.order, settings.positive) == (("3", "2", "1.5", "0"), "1")
+    wrong = loading.Sources(sets=["order=[[1]]"], flags={"archive": "a", "init_from": "none"})
+    with pytest.raises(UsageError, match=r"order\.0"):
+        loading.resolve(finetune.FinetuneSettings, "finetune", wrong)

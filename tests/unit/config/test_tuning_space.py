@@ -24,7 +24,7 @@ FIXED = {  # every other setting: who is tested, what is asked, what models are 
     "archive", "init_from", "allow_partial", "target", "task", "order", "positive", "spatial_dims",
     "pooling", "slices", "group", "aliases", "encoder", "encoder_options", "split", "folds",
     "repeats", "inner", "fractions", "baselines", "prior_correction", "calibration", "gate",
-    "image_size", "depth", "precision", "seed", "intensity", "smoke",
+    "image_size", "depth", "precision", "seed", "seeds", "intensity", "smoke",
 }  # fmt: skip
 
 

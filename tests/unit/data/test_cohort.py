@@ -1,5 +1,7 @@
 """A cohort: which images, which classes, and every way the labels can be refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -72,9 +74,37 @@ def test_labels_that_cannot_be_used_are_refused(relabelled, rows, target, positi
         cohorts.read(relabelled(rows), target and (target,), positive=positive)
 
 
-def test_ungrouped_makes_every_image_its_own_patient(tiny_archive):
-    cohort = cohorts.ungrouped(cohorts.read(tiny_archive, None))
-    assert len(set(cohort.patients)) == len(cohort)
+def test_ungrouped_makes_every_series_its_own_patient(tiny_archive):
+    """A patient of the archive has one series of two images, which stay together."""
+    before = cohorts.read(tiny_archive, None)
+    alone = before.table.set_column(
+        before.table.schema.get_field_index("series_key"), "series_key", before.table["image_id"]
+    )
+    for table, unit in ((before.table, "series"), (alone, "image")):
+        cohort = cohorts.ungrouped(replace(before, table=table))
+        assert cohort.patients == table["series_key"].to_pylist()
+        assert cohort.table.drop_columns("patient_key").equals(table.drop_columns("patient_key"))
+        said = f"patients unknown: every {unit} was treated as a patient of its own"
+        assert said in cohorts.facts(cohort, grouped=False)
+
+
+def test_targets_whose_names_look_like_a_no_keep_their_own_strata(relabelled):
+    """As `no effusion` the second target was counted with the first one's negatives."""
+    names, rows = ("effusion", "no effusion"), []
+    for k, values in enumerate(("00", "01", "10", "11", "01")):
+        rows += [label(2 * k, v, name) for v, name in zip(values, names, strict=True)]
+    cohort = cohorts.read(relabelled(rows), names)
+    assert cohorts.counts_of_classes(cohort) == {
+        "effusion=no": 3, "effusion=yes": 2, "no effusion=no": 2, "no effusion=yes": 3,
+    }  # fmt: skip
+
+
+def test_of_many_classes_a_few_are_told(relabelled):
+    folder = relabelled([label(k, f"c{k:02d}") for k in range(20)])
+    with pytest.raises(DataError, match="has 20 classes: c00, c01, c02, c03, c04, c05 and 14 more"):
+        cohorts.read(folder, None, kind="binary")
+    first = cohorts.facts(cohorts.read(folder, None), grouped=True)[0]
+    assert "c13 1 and 6 more images of 10 patients" in first
 
 
 def test_some_patients_come_evenly_from_the_classes(tiny_archive):

@@ -149,3 +149,36 @@ def test_no_patients_are_refused():
 def test_nonsense_is_a_programming_error(n_folds, repeats):
     with pytest.raises(ValueError, match="needs n_folds >= 2 and repeats >= 1"):
         folds.assign(["k1", "k2"], ["0", "1"], n_folds=n_folds, repeats=repeats, seed=0)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=5),
+    n_folds=st.integers(2, 6),
+    seed=st.integers(0, 1000),
+)
+def test_amounts_are_dealt_evenly_and_no_part_must_be_everywhere(sizes, n_folds, seed):
+    strata = {f"{part}-{k}": f"part {part}" for part, n in enumerate(sizes) for k in range(n)}
+    if len(strata) < 2 * n_folds:
+        with pytest.raises(DataError, match="test fewer than two each"):
+            folds.deal(strata, n_folds=n_folds, repeats=1, seed=seed)
+        return
+    plans = folds.deal(strata, n_folds=n_folds, repeats=2, seed=seed)
+    backwards = dict(reversed(strata.items()))
+    assert folds.deal(backwards, n_folds=n_folds, repeats=2, seed=seed) == plans
+    for plan in plans:
+        assert list(plan) == sorted(strata)
+        for keys in (
+            list(strata),
+            *([k for k in strata if strata[k] == p] for p in strata.values()),
+        ):
+            held = [sum(plan[key] == fold for key in keys) for fold in range(n_folds)]
+            assert max(held) - min(held) <= 1
+
+
+@pytest.mark.parametrize(
+    ("n", "fix"), [(7, "use at most 3 folds"), (3, "no number of folds works")]
+)
+def test_folds_of_amounts_that_are_too_many_name_the_most(n, fix):
+    with pytest.raises(DataError, match=f"5 folds of {n} patients") as caught:
+        folds.deal({str(k): "a" for k in range(n)}, n_folds=5, repeats=1, seed=0)
+    assert caught.value.fix.startswith(fix)

@@ -1,5 +1,7 @@
 """How far an image lies from those a model was trained on."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.covariance import LedoitWolf
@@ -59,3 +61,44 @@ def test_features_without_any_spread_give_finite_distances():
 
 def test_relative_distances_have_the_median_of_those_held_out_as_their_unit():
     assert gate.relative(np.array([3.0]), np.array([1.0, 1.5, 9.0])) == pytest.approx(2.0)
+
+
+def test_an_image_held_out_in_three_repeats_is_one_image():
+    new, held_out = normal(20, 1, 0)[:, 0], normal(15, 1, 1)[:, 0]
+    thrice = gate.far(new, np.repeat(held_out, 3), times=3)
+    assert thrice == pytest.approx(gate.far(new, held_out))
+    assert gate.far(np.array([9.0]), np.repeat(held_out, 3), times=3) == pytest.approx(1 / 16)
+
+
+@pytest.mark.parametrize("unusual", [0.01, 0.02, 0.05, 0.1, 0.3, 0.7])
+def test_fewer_held_out_images_than_needed_can_mark_nothing(unusual):
+    needed = gate.needed(unusual)
+    far_away = np.array([1e9])
+    assert gate.far(far_away, normal(needed, 1, 0)[:, 0]) <= unusual
+    assert gate.far(far_away, normal(needed - 1, 1, 0)[:, 0]) > unusual
+
+
+def test_many_rows_are_measured_a_block_at_a_time():
+    found, new = gate.fit(normal(50, 16, 0)), normal(20_000, 16, 1)
+    peak, distance = peak_of(lambda: found.distance(new))
+    assert peak < new.nbytes / 2
+    some = [0, 1023, 1024, 19_999]
+    assert distance[some] == pytest.approx(np.concatenate([found.distance(new[[k]]) for k in some]))
+
+
+def test_a_fit_makes_no_matrix_of_all_features_of_few_images():
+    rows = normal(60, 1500, 0)
+    peak, found = peak_of(lambda: gate.fit(rows))
+    assert peak < 2 * gate.memory(60, 1500) < 8 * 1500**2 / 4
+    assert found.components.shape == (59, 1500)
+    np.testing.assert_allclose(found.components @ found.components.T, np.eye(59), atol=1e-9)
+
+
+def peak_of(call):
+    """The most memory that numpy held during a call, bytes, and what the call returned."""
+    tracemalloc.start()
+    try:
+        result = call()
+        return tracemalloc.get_traced_memory()[1], result
+    finally:
+        tracemalloc.stop()

@@ -235,6 +235,19 @@ def test_amounts_need_two_patients_and_not_every_part():
         protocols.leave_one_site_out(alone)
 
 
+def test_folds_of_amounts_need_not_every_part():
+    """Two patients of a part cannot be in each of five folds, and need not."""
+    keys = [f"k{k:02d}" for k in range(20)]
+    names = [(f"part {int(k < 2)}",) for k in range(20)]
+    with pytest.raises(DataError, match="5 folds need every class"):
+        protocols.k_fold(protocols.people(keys, names), n_folds=5, repeats=1, seed=0)
+    among = protocols.people(keys, names, amounts=True)
+    plan = protocols.k_fold(among, n_folds=5, repeats=3, seed=0)
+    for tested in plan.test_fold:
+        assert Counter(tested.values()) == dict.fromkeys(range(5), 4)
+        assert tested["k00"] != tested["k01"]
+
+
 def test_those_seen_last_are_tested_and_ties_stay_together():
     among = _of(_cohort({"1": 10, "0": 10}))
     first = {key: 2000.0 + int(key) % 10 // 2 for key in among.classes}  # 5 years of 4 patients

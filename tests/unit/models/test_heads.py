@@ -81,4 +81,6 @@ def test_amounts_that_are_all_the_same_stay_finite():
     )
     model.scale(torch.full((4, 1), 5.0))
     assert model.predictions(torch.zeros(2, 1)).tolist() == [[5.0], [5.0]]
-    assert model.spread.isfinite().all()
+    assert model.spread.tolist() == [1.0]
+    with pytest.raises(ValueError, match="no label of 'a'"):
+        model.scale(torch.full((4, 1), float("nan")))

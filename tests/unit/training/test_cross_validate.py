@@ -1,20 +1,25 @@
 """What a fold really trains on, epoch by epoch, across the phases of a run."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
+from medssl.artifacts import predictions
 from medssl.config.finetune import FinetuneSettings
 from medssl.config.task import Task
 from medssl.config.training import CutMix
 from medssl.data.batches import Shown
+from medssl.data.cohort import Cohort
 from medssl.foundation.reporting import Silent
 from medssl.losses import cross_entropy
 from medssl.models.encoders import resnet18
 from medssl.models.site_model import SiteModel
 from medssl.training import cross_validate, runtime
+from medssl.training.cross_validate import Fold
 from medssl.training.early_stopping import Watch
 from medssl.training.phases import Phase
 from medssl.training.recipes import Recipe
@@ -154,3 +159,22 @@ def test_epochs_are_counted_through_and_the_probe_is_never_mixed(planned):
                 assert pasted.float().mean().item() == pytest.approx(1 - kept, abs=1e-6)
     shares = np.array([named["kept"] for _, named in shown[4:]])
     assert len(set(shares.round(6))) > 4  # every batch is mixed in its own way
+
+
+def test_a_target_without_a_label_in_a_part_has_no_rows_there():
+    """A column of no rows is of no type of its own, and was not put together with the others."""
+    task = Task(kind="regression", targets=("amount", "rare"))
+    ids = pa.array(["a", "b"])
+    part = Cohort(
+        archive=None,
+        table=pa.table({"image_id": ids, "patient_key": ids, "site": pa.nulls(2, pa.string())}),
+        task=task,
+        label=np.array([[1.0, np.nan], [2.0, np.nan]]),
+    )
+    fold = Fold(repeat=0, fold=1, train=np.arange(0), test=np.arange(2), folder=None)
+    table = cross_validate._prediction_rows(part, np.array([[3.0, 4], [5, 6]]), fold, 0, "test")
+    assert table.schema.remove_metadata() == predictions.PREDICTIONS.remove_metadata()
+    assert table["target"].to_pylist() == ["amount"] * 2
+    assert table["score"].to_pylist() == [3.0, 5.0]
+    nobody = replace(part, label=np.full((2, 2), np.nan))
+    assert len(cross_validate._prediction_rows(nobody, np.zeros((2, 2)), fold, 0, "inner")) == 0

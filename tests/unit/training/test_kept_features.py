@@ -33,7 +33,7 @@ def prepare(tiny_archive, monkeypatch):
         chosen = {"schedule": "linear_probe", "random_views": False, **settings}
         found = FinetuneSettings(
             archive=tiny_archive, init_from="none", image_size=32, batch_size=4, epochs=3,
-            gate=False, **chosen,
+            folds=2, gate=False, **chosen,
         )  # fmt: skip
         return recipes.prepare(found, device="cpu")
 

@@ -45,7 +45,7 @@ def train(started, made, steps, told, **more):
 
 
 def batches(n):
-    return [(torch.full((2, 8), float(i + 1)),) for i in range(n)]
+    return [((torch.full((2, 8), float(i + 1)),), {}) for i in range(n)]
 
 
 def test_it_logs_the_mean_of_every_part(started, monkeypatch):
@@ -73,7 +73,7 @@ def test_dropout_is_a_function_of_seed_and_step(started):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(started):
-    broken = [(torch.full((2, 8), math.inf),)]
+    broken = [((torch.full((2, 8), math.inf),), {})]
     with pytest.raises(TrainingError, match=r"the loss became (nan|inf) by step 1"):
         train(started, state(started), broken, Recording())
 

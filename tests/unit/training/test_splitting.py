@@ -247,7 +247,7 @@ def test_splits_of_another_grouping_or_kind_of_file_are_refused(folder, tmp_path
     again = _split(folder, by="file", file=tmp_path, group="none")
     assert again.plan.test_fold == made.plan.test_fold
     table = _write_csv(tmp_path / "s.csv", ["P1,0"])
-    with pytest.raises(UsageError, match="a table of patients, where every image is its own"):
+    with pytest.raises(UsageError, match="a table of patients, where every series is its own"):
         _split(folder, by="file", file=table, group="none")
     (tmp_path / "splits.json").write_text(json.dumps({"schema": "medssl.reduce/1"}))
     with pytest.raises(ArtifactError, match=r"expected medssl\.splits/2"):
@@ -290,8 +290,50 @@ def test_a_smoke_run_draws_its_folds_and_says_so(folder):
     assert split.notes[0] == "a smoke run draws its folds: split by hold_out was not tried"
 
 
+def _amounts(folder, column):
+    """The cohort with another column of amounts beside its own, a value per patient."""
+    cohort = cohorts.read(folder, ("amount",))
+    task = Task(kind="regression", targets=("amount", "rare"))
+    number = {_key(p): value for p, value in enumerate(column)}
+    beside = np.array([number[key] for key in cohort.patients])
+    return replace(cohort, task=task, label=np.column_stack([cohort.label, beside]))
+
+
+@pytest.mark.parametrize(
+    ("known", "problem"),
+    [
+        ({4: 1.0, 5: 2.0}, "target 'rare' has (one value only|no label) among the patients that"),
+        (dict.fromkeys(range(N), 0.0) | {3: 1.0}, "'rare' has one value only among the patients"),
+    ],
+)
+def test_amounts_that_a_fold_cannot_learn_are_refused_beforehand(folder, known, problem):
+    settings = FinetuneSettings(archive=folder, init_from="none", folds=3, inner={"share": 0.0})
+    cohort = _amounts(folder, [known.get(p, np.nan) for p in range(N)])
+    with pytest.raises(DataError, match=problem) as caught:
+        splitting.prepare(settings, cohort)
+    assert "repeat 1, fold" in str(caught.value)
+    every = _amounts(folder, [p % 3 for p in range(N)])
+    assert splitting.prepare(settings, every).plan.n_folds == 3
+
+
+@pytest.mark.parametrize("kind", ["temperature", "isotonic"])
+def test_models_that_stay_uncalibrated_are_said_beforehand(folder, kind):
+    """Of 16 training patients, 8 of a class, a fifth is two; as many as are told here."""
+    needed = {"temperature": 10, "isotonic": 50}[kind]
+    split = _split(folder, more={"calibration": kind})
+    fewest = min(
+        sum(name in split.people.classes[key] for key in split.training(0, fold)[1])
+        for name in "01" for fold in range(3)
+    )  # fmt: skip
+    assert split.notes == (
+        f"calibration {kind} left out in 3 models of 3: {fewest} patients of the rarest class set "
+        f"apart, {needed} needed",
+    )
+    assert _split(folder, more={"calibration": "none"}).notes == ()
+
+
 def test_what_cannot_be_chosen_is_said(folder):
-    split = _split(folder, more={"inner": {"share": 0.2, "patience": 3}})
+    split = _split(folder, more={"inner": {"share": 0.2, "patience": 3}, "calibration": "none"})
     assert split.notes == ()
     settings = {"inner": {"share": 0.0}}
     assert _split(folder, more=settings).notes == ()

@@ -28,7 +28,7 @@ def test_a_step_is_timed_after_the_slow_first_ones():
     started = runtime.start("cpu", "32")
     slow = Slow()
     module, stepped = started.setup(slow, torch.optim.AdamW(slow.parameters()))
-    steps = ((torch.ones(1, 2),) for _ in range(50))
+    steps = (((torch.ones(1, 2),), {}) for _ in range(50))
     pace = trial.seconds_per_step(started, module, stepped, steps)
     assert slow.calls == trial.WARM_UP + trial.TIMED
     assert PAUSE <= pace < 20 * PAUSE
