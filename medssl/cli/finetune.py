@@ -123,7 +123,7 @@ def finetune(  # noqa: PLR0913 - one parameter per option
     ] = None,
     baselines: Annotated[
         str | None,
-        typer.Option(help="Beside it, on the same folds: random and weight files, with commas."),
+        typer.Option(help="Beside it, on the same folds: random, weights (with commas), or none."),
     ] = None,
     fractions: Annotated[
         str | None,

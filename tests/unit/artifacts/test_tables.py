@@ -29,6 +29,7 @@ from medssl.artifacts import (
     selection,
     source_paths,
     tables,
+    trials,
     unmatched_labels,
 )
 from medssl.foundation.errors import ArtifactError, ResourceError
@@ -156,6 +157,13 @@ FORMATS = [
     ),
     Format(
         "attention.parquet", attention.SCHEMA, attention.ATTENTION, attention.write, attention.read
+    ),
+    Format(
+        "trials.parquet",
+        trials.SCHEMA,
+        trials.TRIALS,
+        lambda folder, table: tables.write(folder / "trials.parquet", trials.SCHEMA, table),
+        lambda folder: tables.read(folder / "trials.parquet", trials.SCHEMA, trials.TRIALS),
     ),
     Format("scores.parquet", scores.SCORES_SCHEMA, scores.SCORES, scores.write, scores.read),
     Format(

@@ -34,7 +34,6 @@ def test_given_names_are_kept():
 @pytest.mark.parametrize(
     ("runs", "names", "problem"),
     [
-        (("a",), (), "at least two runs, got 1"),
         (("a", "b"), ("x",), "1 names for 2 runs"),
         (("a", "b"), ("x", "x"), "a name stands twice"),
     ],
@@ -42,6 +41,10 @@ def test_given_names_are_kept():
 def test_wrong_runs_and_names_are_refused(runs, names, problem):
     with pytest.raises(UsageError, match=problem):
         compare(*runs, names=names)
+
+
+def test_one_run_alone_is_compared_with_those_beside_it():
+    assert compare("a").beside
 
 
 def test_no_runs_at_all_are_asked_for():
