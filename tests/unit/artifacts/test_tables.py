@@ -158,13 +158,6 @@ FORMATS = [
     Format(
         "attention.parquet", attention.SCHEMA, attention.ATTENTION, attention.write, attention.read
     ),
-    Format(
-        "trials.parquet",
-        trials.SCHEMA,
-        trials.TRIALS,
-        lambda folder, table: tables.write(folder / "trials.parquet", trials.SCHEMA, table),
-        lambda folder: tables.read(folder / "trials.parquet", trials.SCHEMA, trials.TRIALS),
-    ),
     Format("scores.parquet", scores.SCORES_SCHEMA, scores.SCORES, scores.write, scores.read),
     Format(
         "predictions.parquet",
@@ -363,7 +356,8 @@ def test_no_table_is_left_out_above():
     modules = pkgutil.iter_modules(artifacts.__path__, f"{artifacts.__name__}.")
     values = [value for m in modules for value in vars(importlib.import_module(m.name)).values()]
     found = {id(value) for value in values if isinstance(value, pa.Schema)}
-    assert found == {id(form.columns) for form in FORMATS}
+    own_test = {id(trials.TRIALS)}  # `test_trials.py`: what is written are records, not a table
+    assert found - own_test == {id(form.columns) for form in FORMATS}
 
 
 def test_every_schema_name_is_used_once():
