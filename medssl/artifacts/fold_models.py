@@ -36,3 +36,13 @@ def read(folder: Path) -> FoldModel:
         ArtifactError: The file is missing or of another schema.
     """
     return records.read_as(FoldModel, folder / "fold.json", SCHEMA)
+
+
+def read_all(run: Path) -> tuple[FoldModel, ...]:
+    """Return the record of every fold of a run, by repeat and fold; empty where it keeps none.
+
+    Raises:
+        ArtifactError: A record is damaged.
+    """
+    found = [read(path.parent) for path in sorted(run.glob("folds/*/fold.json"))]
+    return tuple(sorted(found, key=lambda one: (one.repeat, one.fold)))

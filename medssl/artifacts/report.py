@@ -1,6 +1,7 @@
 """`report.json`: the numbers behind `report.html`. The JSON is the truth, the page draws it.
 
-`tables/estimates.parquet` and `tables/folds.parquet` hold its two tables for other programs.
+`tables/estimates.parquet` and `tables/folds.parquet` hold its two tables for other programs; the
+same tables and the operating points stand beside them as CSV and LaTeX.
 """
 
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from medssl.artifacts import records, tables
+from medssl.artifacts import records, report_tables, tables
 
 SCHEMA = "medssl.report/1"
 ESTIMATES_SCHEMA = "medssl.estimates/1"
@@ -50,12 +51,13 @@ def write(folder: Path, report: Mapping[str, Any]) -> None:
 
 
 def write_tables(folder: Path, report: Mapping[str, Any]) -> None:
-    """Write the two tables a report holds as Parquet."""
+    """Write the two tables a report holds as Parquet, and all its tables as CSV and LaTeX."""
     (folder / "tables").mkdir(exist_ok=True)
     estimates = tables.build(list(report["estimates"]), ESTIMATES)
     tables.write(folder / "tables" / "estimates.parquet", ESTIMATES_SCHEMA, estimates)
     folds = tables.build(list(report["folds"]["rows"]), FOLDS)
     tables.write(folder / "tables" / "folds.parquet", FOLDS_SCHEMA, folds)
+    report_tables.write(folder, report)
 
 
 def read(folder: Path) -> dict[str, Any]:

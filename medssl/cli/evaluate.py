@@ -1,11 +1,18 @@
 """`medssl evaluate`."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medssl.cli import console, options
+
+if TYPE_CHECKING:
+    from medssl.evaluation.subgroups import Subgroups
+    from medssl.evaluation.thresholds import ChosenCalls
+    from medssl.foundation.errors import GateFailed
 
 
 def evaluate(  # noqa: PLR0913 - one parameter per option
@@ -26,6 +33,13 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
             help="From this score on a unit is called positive: a number, none or auto (0.5 for "
             "probabilities); default auto."
         ),
+    ] = None,
+    target_sensitivity: Annotated[
+        float | None,
+        typer.Option(help="Choose a threshold for it on the inner part of each fold."),
+    ] = None,
+    target_specificity: Annotated[
+        float | None, typer.Option(help="Or for this; both as a share, for example 0.9.")
     ] = None,
     prevalence: Annotated[
         str | None, typer.Option(help="Predictive values at these as well, for example 0.05,0.1.")
@@ -56,6 +70,24 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
             "metadata,site; default auto."
         ),
     ] = None,
+    subgroups: Annotated[
+        str | None,
+        typer.Option(
+            help="Groups judged by themselves: none, auto, or attributes of the archive such as "
+            "sex,age_band and label:NAME; default auto."
+        ),
+    ] = None,
+    failures: Annotated[
+        int | None,
+        typer.Option(help="Most confident false positives, and negatives, listed; default 10."),
+    ] = None,
+    fail_under: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Exit 9 where an estimate or an end of its interval is worse: "
+            "METRIC=BOUND[:lower|upper]. May be repeated."
+        ),
+    ] = None,
     config: options.ConfigFiles = None,
     sets: options.Sets = None,
     resume: options.Resume = False,
@@ -69,8 +101,11 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
 
     flags = {
         "run": run, "predictions": predictions, "aggregate": aggregate,
+        "target_sensitivity": target_sensitivity, "target_specificity": target_specificity,
+        "fail_under": tuple(fail_under) if fail_under else None,
         "threshold": threshold, "prevalence": options.several(prevalence),
         "controls": options.several(controls),
+        "subgroups": options.several(subgroups), "failures": failures,
         "decision": options.several(decision), "intervals": intervals,
         "resamples": resamples, "level": level, "seed": seed, "smoke": smoke,
     }  # fmt: skip
@@ -86,7 +121,9 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
         ("target", f"{result.target}{positive}"),
         *console.estimates(result.estimates),
         *console.predictive(result.operating_points),
+        *_chosen(result.deployed.calls),
         *console.beside(result.delong, result.calibration_errors),
+        *_gaps(result.subgroups),
         ("unit", f"{result.n_units} units, each one {result.unit}: {result.reason}"),
         *(
             (f"control {one.name}", f"{one.light}: {one.said}")
@@ -96,4 +133,43 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
         *(("note", text) for text in result.notes),
         ("report", result.report),
     ]
-    console.show("evaluate", result, rows, as_json=as_json)
+    problem = result.problem
+    shown = asdict(result) | {"problem": _told(problem)}
+    console.show("evaluate", shown, rows, as_json=as_json)
+    if problem and as_json:  # which holds the problem: one document on stdout
+        raise typer.Exit(problem.exit_code)
+    if problem:
+        raise problem
+
+
+def _gaps(subgroups: "Sequence[Subgroups]") -> Iterator[tuple[str, str]]:
+    """Yield the lowest and the highest AUROC of the groups of each attribute."""
+    for found in subgroups:
+        for gap in found.gaps:
+            if gap.metric == "auroc":
+                several = f", {gap.column}" if len({one.column for one in found.gaps}) > 1 else ""
+                yield (
+                    f"by {found.attribute}{several}",
+                    f"AUROC lowest in {gap.worst}, {gap.value:.3f} ({gap.low:+.3f} to "
+                    f"{gap.high:+.3f}) below {gap.best}",
+                )
+
+
+def _chosen(calls: "ChosenCalls | None") -> Iterator[tuple[str, str]]:
+    """Yield what the calls at chosen thresholds are worth."""
+    if calls is None:
+        return
+    at = [one.threshold for one in calls.folds]
+    yield (
+        f"for a {calls.target.metric} of {calls.target.at_least:g}",
+        f"thresholds {min(at):.3g} to {max(at):.3g}, chosen on inner parts",
+    )
+    for row in calls.shares:
+        yield f"  {row.title}", f"{row.value:.3f}  ({row.low:.3f} to {row.high:.3f})"
+
+
+def _told(problem: "GateFailed | None") -> dict[str, object] | None:
+    if problem is None:
+        return None
+    told = {"problem": problem.problem, "where": problem.where, "fix": problem.fix}
+    return told | {"exit_code": problem.exit_code}

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from medssl.config import controls as known_controls
+from medssl.config import subgroups as known_attributes
 from medssl.config.judging import Judging
 from medssl.foundation.errors import UsageError
 
@@ -19,6 +20,10 @@ class EvaluateSettings(Judging):
     predictions: Path | None = None  # or a table of any tool: CSV or Parquet
     threshold: FiniteFloat | Literal["auto", "none"] = "auto"  # from this score on: positive;
     # auto is 0.5 for probabilities and none for other scores
+    target_sensitivity: Prevalence | None = None  # of a new positive: thresholds are chosen for it
+    target_specificity: Prevalence | None = None  # on the inner part of each fold, or for this
+    fail_under: tuple[str, ...] = ()  # metric=bound, or metric=bound:lower; else exit 9
+
     prevalence: tuple[Prevalence, ...] = ()  # where predictive values are wanted as well
 
     decision: tuple[Prevalence, Prevalence] | None = None  # net benefit between these thresholds
@@ -26,10 +31,20 @@ class EvaluateSettings(Judging):
     controls: tuple[str, ...] = ("auto",)  # none, auto (those that need no images and no other
     # model), all, or names: what would make the numbers too good
 
+    subgroups: tuple[str, ...] = ("auto",)  # none, auto, or attributes of the archive and
+    # label:NAME: each group of patients by itself
+    failures: int = Field(default=10, ge=0)  # false positives, and false negatives, listed
+
     @field_validator("controls")
     @classmethod
     def _known_controls(cls, given: tuple[str, ...]) -> tuple[str, ...]:
         known_controls.chosen(given)
+        return given
+
+    @field_validator("subgroups")
+    @classmethod
+    def _known_attributes(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        known_attributes.chosen(given)
         return given
 
     @model_validator(mode="after")
@@ -42,6 +57,12 @@ class EvaluateSettings(Judging):
         if self.prevalence and self.threshold == "none":
             raise UsageError(
                 "predictive values need a threshold", where="prevalence", fix="give --threshold"
+            )
+        if self.target_sensitivity is not None and self.target_specificity is not None:
+            raise UsageError(
+                "one threshold reaches one target, and two are declared",
+                where="target_specificity",
+                fix="declare a sensitivity or a specificity",
             )
         if self.decision is not None and self.decision[0] >= self.decision[1]:
             raise UsageError(

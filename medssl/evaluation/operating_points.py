@@ -5,9 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medssl.config.evaluate import EvaluateSettings
 from medssl.evaluation import intervals
-from medssl.evaluation.assessment import Estimate, Measured
+from medssl.evaluation.assessment import DEFAULT_THRESHOLD, Estimate, Measured, are_probabilities
 from medssl.evaluation.metrics import Floats
+from medssl.evaluation.units import Units
+from medssl.foundation.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,36 @@ class OperatingPoint:
     false_positives: int
     true_negatives: int
     predictive: tuple[Predictive, ...]  # at the prevalences asked for
+
+
+def declared(settings: EvaluateSettings, judged: Units) -> float | None:
+    """Return the score from which a unit is called positive, or None.
+
+    Raises:
+        UsageError: There are no probabilities where they are needed, or it lies outside them.
+    """
+    probable = are_probabilities(judged)
+    if settings.decision is not None and not probable:
+        raise UsageError(
+            "net benefit needs probabilities, and these scores are none",
+            where="decision",
+            fix="leave out --decision",
+        )
+    if settings.threshold == "none":
+        return None
+    if settings.threshold == "auto":
+        return DEFAULT_THRESHOLD if probable else None
+    if judged.task == "regression":
+        raise UsageError(
+            "an amount is not called positive", where="threshold", fix="leave out --threshold"
+        )
+    if probable and not 0 <= settings.threshold <= 1:
+        raise UsageError(
+            f"no probability reaches from one side of {settings.threshold} to the other",
+            where="threshold",
+            fix="give a value between 0 and 1",
+        )
+    return settings.threshold
 
 
 def find(

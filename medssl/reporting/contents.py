@@ -1,7 +1,7 @@
 """What a report says, as one plain record: `report.json` is this, the page draws it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,9 +26,14 @@ from medssl.evaluation.controls.verdicts import Verdict
 from medssl.evaluation.curves import Calibration, Risks, Roc
 from medssl.evaluation.decision import Decision
 from medssl.evaluation.delong import CrossCheck
+from medssl.evaluation.deployed import Deployed
+from medssl.evaluation.failures import Failures
 from medssl.evaluation.operating_points import OperatingPoint
+from medssl.evaluation.recalibrated import Recalibrated
+from medssl.evaluation.sizes import FEWEST_PATIENTS
+from medssl.evaluation.subgroups import Subgroups
 from medssl.evaluation.units import Units
-from medssl.reporting import verdicts
+from medssl.reporting import subgroups, verdicts
 
 PATHS = (  # settings that name files; a report names none
     "archive",
@@ -61,6 +66,9 @@ class Findings:
     decisions: tuple[Decision, ...] = ()
     agreements: tuple[Agreement, ...] = ()
     controls: tuple[Verdict, ...] = ()
+    deployed: Deployed = field(default_factory=Deployed)
+    subgroups: tuple[Subgroups, ...] = ()
+    failures: Failures | None = None
 
 
 def compose(findings: Findings, origin: Origin, settings: EvaluateSettings) -> dict[str, Any]:
@@ -88,6 +96,10 @@ def compose(findings: Findings, origin: Origin, settings: EvaluateSettings) -> d
             asdict(point) | {"predictive": [asdict(row) for row in point.predictive]}
             for point in findings.operating_points
         ],
+        "subgroup_guard": FEWEST_PATIENTS,
+        "subgroups": subgroups.record(findings.subgroups),
+        "failures": subgroups.failures(findings.failures),
+        **_deployed(findings.deployed),
         "folds": {
             "drift": [asdict(row) | {"difference": row.difference} for row in findings.drifts],
             "rows": [asdict(row) for row in findings.folds],
@@ -257,6 +269,20 @@ def flat(
                 yield f"{prefix}{key}", ", ".join(str(item) for item in value)
         elif value is not None:
             yield f"{prefix}{key}", value
+
+
+def _deployed(found: Deployed) -> dict[str, Any]:
+    return {
+        "chosen_thresholds": asdict(found.calls) if found.calls else None,
+        "recalibration": _recalibration(found.recalibration),
+        "requirements": [asdict(row) for row in found.requirements],
+    }
+
+
+def _recalibration(found: Recalibrated | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return asdict(found) | {"curves": [_curve(curve) for curve in found.curves]}
 
 
 def _pairs(found: Agreement) -> dict[str, Any]:

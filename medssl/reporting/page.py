@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from medssl.reporting import verdicts
+from medssl.reporting import checklist, verdicts
 
 DRAWN = ("auroc", "average_precision", "brier")  # metrics of which a comparison has a figure
 EFFICIENCY = "label efficiency"  # name of the figure of AUROC over training patients
@@ -37,6 +37,7 @@ def fill(template: str, report: Mapping[str, Any], drawn: Mapping[str, str]) -> 
     environment.filters |= {filter_.__name__: filter_ for filter_ in filters}
     lights = (verdicts.shape, verdicts.word, verdicts.summary)
     environment.filters |= {f"light_{filter_.__name__}": filter_ for filter_ in lights}
+    environment.filters["checklists"] = checklist.fill
     shown = {name: Markup(svg) for name, svg in drawn.items()}
     return environment.get_template(template).render(report=report, figures=shown) + "\n"
 
@@ -112,7 +113,8 @@ def percent(share: float) -> str:
 
 
 def _figures(report: Mapping[str, Any]) -> dict[str, str]:
-    from medssl.reporting import amounts, figures  # noqa: PLC0415 - Matplotlib, not for every page
+    # Matplotlib, not for every page
+    from medssl.reporting import amounts, figures, recalibration  # noqa: PLC0415
 
     curves, folds = report["curves"], report["folds"]
     drawn = {}
@@ -129,8 +131,15 @@ def _figures(report: Mapping[str, Any]) -> dict[str, str]:
             report["threshold"]["value"] if report["operating_points"] else None,
         )
     drawn |= _decision(curves["decision"], several=several)
+    moved = report.get("recalibration")
+    if moved and len(moved["curves"]) == len(recalibration.LOOKS):
+        drawn["recalibrated"] = recalibration.draw(moved["curves"])
     if curves["agreement"]:
         drawn["agreement"] = amounts.draw(curves["agreement"])
+    if report.get("subgroups"):
+        from medssl.reporting import subgroups  # noqa: PLC0415 - Matplotlib, likewise
+
+        drawn |= subgroups.figures_of(report)
     if folds["drift"]:
         drawn["folds"] = figures.fold_strip(folds["rows"], folds["drift"])
     return drawn

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +11,23 @@ import pyarrow as pa
 from medssl.artifacts import foreign_predictions, origin, predictions, report, run_folder
 from medssl.artifacts.origin import Origin
 from medssl.config import controls as known_controls
+from medssl.config import subgroups as known_attributes
 from medssl.config.evaluate import EvaluateSettings
 from medssl.evaluation import (
     agreement,
     assessment,
+    attributes,
     calibration_error,
     cautions,
     curves,
     decision,
     delong,
+    deployed,
+    failures,
     intervals,
     operating_points,
     sizes,
+    subgroups,
     units,
 )
 from medssl.evaluation.assessment import Estimate, Measured
@@ -30,14 +35,16 @@ from medssl.evaluation.calibration_error import CalibrationError
 from medssl.evaluation.controls.verdicts import Verdict
 from medssl.evaluation.decision import Decision
 from medssl.evaluation.delong import CrossCheck
+from medssl.evaluation.deployed import Declared, Deployed
 from medssl.evaluation.intervals import Draws
 from medssl.evaluation.operating_points import OperatingPoint
+from medssl.evaluation.subgroups import Subgroups
 from medssl.evaluation.units import Units
 from medssl.foundation import files, seeding
 from medssl.foundation.cost import Cost, peak_memory
-from medssl.foundation.errors import UsageError
+from medssl.foundation.errors import GateFailed
 from medssl.foundation.reporting import Reporter, Silent, Tee
-from medssl.reporting import contents, page
+from medssl.reporting import contents, model_card, page
 from medssl.reporting.contents import Findings
 from medssl.training import controls
 
@@ -86,6 +93,11 @@ class EvaluateResult:
     cautions: tuple[str, ...]
     notes: tuple[str, ...]
     controls: tuple[Verdict, ...] = ()
+    subgroups: tuple[Subgroups, ...] = ()
+    deployed: Deployed = field(
+        default_factory=Deployed
+    )  # at thresholds chosen on inner parts, recalibrated
+    problem: GateFailed | None = None  # a requirement was not met; the report is complete
 
 
 def plan(settings: EvaluateSettings) -> EvaluatePlan:
@@ -97,7 +109,8 @@ def plan(settings: EvaluateSettings) -> EvaluatePlan:
         UsageError: The threshold lies outside the probabilities, or there are none.
     """
     _, judged = _read(settings)
-    threshold = _threshold(settings, judged)
+    threshold = operating_points.declared(settings, judged)
+    _declared(settings, judged)
     usable = (metric.name for metric in assessment.metrics_of(judged, threshold))
     chosen = intervals.choose(settings.intervals, settings.draws, judged.n_patients)
     return EvaluatePlan(
@@ -125,7 +138,7 @@ def cost(settings: EvaluateSettings) -> Cost:
     source, judged = _read(settings)
     few = settings.model_copy(update={"resamples": min(_TRIAL, settings.draws), "smoke": False})
     started = time.perf_counter()
-    _assess(few, source, judged, _threshold(settings, judged), Silent())
+    _assess(few, source, judged, operating_points.declared(settings, judged), Silent())
     return Cost(
         seconds=(time.perf_counter() - started) * settings.draws / few.draws,
         disk_bytes=_COLUMN_BYTES * len(judged.columns),
@@ -141,7 +154,7 @@ def run(
     *,
     resume: bool = False,
 ) -> EvaluateResult:
-    """Write `report.json`, its tables and `report.html` into a new run folder.
+    """Write `report.json`, its tables, `report.html` and a model card into a new run folder.
 
     Args:
         settings: Which predictions, and how intervals are drawn.
@@ -156,7 +169,8 @@ def run(
     """
     reporter = reporter or Silent()
     source, judged = _read(settings)
-    threshold = _threshold(settings, judged)
+    threshold = operating_points.declared(settings, judged)
+    wanted = _declared(settings, judged)
     settings = settings.model_copy(update={"threshold": "none" if threshold is None else threshold})
     inputs = {"predictions": source.predictions_sha256}
     with run_folder.create(
@@ -168,14 +182,20 @@ def run(
             f"{settings.draws} resamples; the unit is the {judged.kind}: {judged.reason}"
         )
         findings = _assess(settings, source, judged, threshold, reporter)
-        findings = replace(findings, controls=_controls(settings, source, judged, reporter))
+        findings = replace(
+            findings,
+            controls=_controls(settings, source, judged, reporter),
+            deployed=_deployed(settings, judged, (wanted, findings.estimates)),
+        )
         for caution in findings.cautions:
             reporter.warn(caution)
         folder.environment()
         content = contents.compose(findings, source, settings)
         report.write_tables(out, content)
         report.write(out, content)
-        files.write_text(out / "report.html", page.render(report.read(out)))
+        record = report.read(out)
+        files.write_text(out / "report.html", page.render(record))
+        files.write_text(out / "model_card.md", model_card.render(record))
     return EvaluateResult(
         folder=out,
         report=out / "report.html",
@@ -194,6 +214,9 @@ def run(
         cautions=findings.cautions,
         notes=findings.notes,
         controls=findings.controls,
+        subgroups=findings.subgroups,
+        deployed=findings.deployed,
+        problem=findings.deployed.problem(out / "report.html"),
     )
 
 
@@ -211,10 +234,35 @@ def _controls(
     return verdicts
 
 
+def _declared(settings: EvaluateSettings, judged: Units) -> Declared:
+    table, _, path = _open(settings)
+    return deployed.declared(settings, table, judged, str(path))
+
+
+def _deployed(
+    settings: EvaluateSettings, judged: Units, known: tuple[Declared, tuple[Estimate, ...]]
+) -> Deployed:
+    table, source, path = _open(settings)
+    draws = _draws(settings, judged)
+    return deployed.find(
+        settings, table, judged, draws, known, lambda moved: _units(settings, moved, source, path)
+    )
+
+
+def _draws(settings: EvaluateSettings, judged: Units) -> Draws:
+    """Return the resamples, which everything in a report shares."""
+    rng = seeding.rng(settings.seed, "evaluate", "bootstrap")
+    return intervals.draw_both(judged.stratum, settings.draws, rng)
+
+
 def _read(settings: EvaluateSettings) -> tuple[Origin, Units]:
     table, source, path = _open(settings)
+    return source, _units(settings, table, source, path)
+
+
+def _units(settings: EvaluateSettings, table: pa.Table, source: Origin, path: Path) -> Units:
     grouped = source.splits is None or source.splits.group != "none"
-    return source, units.build(
+    return units.build(
         table,
         target=source.splits.target if source.splits else foreign_predictions.TARGET,
         aggregate=settings.aggregate,
@@ -234,32 +282,6 @@ def _open(settings: EvaluateSettings) -> tuple[pa.Table, Origin, Path]:
     return foreign_predictions.read(path), origin.of_table(path), path
 
 
-def _threshold(settings: EvaluateSettings, judged: Units) -> float | None:
-    """Return the score from which a unit is called positive, or None."""
-    probable = assessment.are_probabilities(judged)
-    if settings.decision is not None and not probable:
-        raise UsageError(
-            "net benefit needs probabilities, and these scores are none",
-            where="decision",
-            fix="leave out --decision",
-        )
-    if settings.threshold == "none":
-        return None
-    if settings.threshold == "auto":
-        return assessment.DEFAULT_THRESHOLD if probable else None
-    if judged.task == "regression":
-        raise UsageError(
-            "an amount is not called positive", where="threshold", fix="leave out --threshold"
-        )
-    if probable and not 0 <= settings.threshold <= 1:
-        raise UsageError(
-            f"no probability reaches from one side of {settings.threshold} to the other",
-            where="threshold",
-            fix="give a value between 0 and 1",
-        )
-    return settings.threshold
-
-
 def _assess(
     settings: EvaluateSettings,
     source: Origin,
@@ -267,8 +289,7 @@ def _assess(
     threshold: float | None,
     reporter: Reporter,
 ) -> Findings:
-    rng = seeding.rng(settings.seed, "evaluate", "bootstrap")
-    draws = intervals.draw_both(judged.stratum, settings.draws, rng)
+    draws = _draws(settings, judged)
     chosen = intervals.choose(settings.intervals, settings.draws, judged.n_patients)
     measured = assessment.measure(judged, draws, threshold, leave_out=chosen.method == "bca")
     estimates = assessment.estimates(measured, settings.level)
@@ -291,11 +312,33 @@ def _assess(
         notes=cautions.notes(judged, known, threshold=threshold),
         checks=checks,
     )
+    found = _by_group(found, settings, source, draws, threshold)
     if judged.task == "regression":
         columns = reporter.track(range(len(judged.columns)), task="agreement", unit="columns")
         pairs = (agreement.find(judged, k, draws.over_all, settings.level) for k in columns)
         return replace(found, agreements=tuple(pairs))
     return _with_curves(found, settings, measured, draws, reporter)
+
+
+def _by_group(
+    found: Findings,
+    settings: EvaluateSettings,
+    source: Origin,
+    draws: Draws,
+    threshold: float | None,
+) -> Findings:
+    """Return the findings with each group of patients by itself, and who was called wrongly."""
+    table, judged = _open(settings)[0], found.units
+    wanted = known_attributes.chosen(settings.subgroups)
+    known = attributes.read(wanted, table, judged, source, settings.run)
+    names = attributes.names_of(table, judged) if settings.run else ()
+    return replace(
+        found,
+        subgroups=tuple(
+            subgroups.assess(one, judged, draws, threshold, settings.level) for one in known
+        ),
+        failures=failures.find(judged, names, threshold, settings.failures),
+    )
 
 
 def _with_curves(

@@ -254,8 +254,8 @@ def test_every_format_has_a_section_and_every_section_a_test():
         "aliases", "archive", "arms", "attention", "building", "comparison", "embeddings",
         "exported", "fold_models", "foreign_predictions", "gates", "ingest_report",
         "journal", "pixels", "predictions", "quarantine", "reduce_report",
-        "report", "run_folder", "schedules", "scores", "selection", "site_models", "source_paths",
-        "split_tables", "splits", "trials",
+        "report", "report_tables", "run_folder", "schedules", "scores", "selection", "site_models",
+        "source_paths", "split_tables", "splits", "trials",
         "unmatched_labels", "weights",
     }  # fmt: skip
 

@@ -21,7 +21,11 @@ ESTIMATE = {
     "n_events": None,
 }
 FOLD = {"column": "finding", "repeat": 0, "fold": 1, "n_units": 8, "n_events": 3, "auroc": 0.8}
-REPORT = {"estimates": [ESTIMATE | {"title": "AUROC"}], "folds": {"drift": [], "rows": [FOLD]}}
+REPORT = {
+    "estimates": [ESTIMATE | {"title": "AUROC"}],
+    "folds": {"drift": [], "rows": [FOLD]},
+    "operating_points": [],
+}
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -36,7 +40,10 @@ def test_the_tables_hold_the_rows_of_the_report(tmp_path):
 
 
 def test_a_fold_without_a_class_is_null_in_json_and_not_a_number_in_the_table(tmp_path):
-    lacking = {"estimates": [], "folds": {"drift": [], "rows": [FOLD | {"auroc": math.nan}]}}
+    lacking = REPORT | {
+        "estimates": [],
+        "folds": {"drift": [], "rows": [FOLD | {"auroc": math.nan}]},
+    }
     report.write(tmp_path, lacking)
     report.write_tables(tmp_path, lacking)
     assert report.read(tmp_path)["folds"]["rows"][0]["auroc"] is None

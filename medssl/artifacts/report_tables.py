@@ -1,0 +1,146 @@
+"""The tables of a report as CSV, for other programs, and as LaTeX, for a paper.
+
+CSV holds every number in full; LaTeX is a `tabular` without packages, with three digits.
+"""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medssl.foundation import files
+
+ESTIMATES = (
+    "metric", "title", "column", "threshold", "value", "low", "high", "interval", "no_skill",
+    "ideal", "n_patients", "n_units", "n_events",
+)  # fmt: skip
+FOLDS = ("column", "repeat", "fold", "n_units", "n_events", "auroc")
+OPERATING_POINTS = (
+    "column", "threshold", "true_positives", "false_negatives", "false_positives",
+    "true_negatives", "metric", "prevalence", "value", "low", "high", "interval",
+)  # fmt: skip
+NAMES = ("estimates", "folds", "operating_points")
+
+_HEADS = {
+    "title": "Metric", "metric": "Metric", "column": "Target", "threshold": "Threshold",
+    "value": "Estimate", "interval": "Interval", "n_patients": "Patients", "n_units": "Units",
+    "n_events": "Positive", "repeat": "Repeat", "fold": "Fold", "auroc": "AUROC",
+    "prevalence": "Prevalence", "compared": "No skill or ideal", "true_positives": "TP",
+    "false_negatives": "FN", "false_positives": "FP", "true_negatives": "TN",
+}  # fmt: skip
+_SHOWN = {  # columns of the LaTeX tables; `low to high` stands for two
+    "estimates": (
+        "title", "column", "threshold", "value", "low to high", "compared", "n_patients",
+        "n_units", "n_events",
+    ),
+    "folds": FOLDS,
+    "operating_points": (
+        "column", "threshold", "true_positives", "false_negatives", "false_positives",
+        "true_negatives", "metric", "prevalence", "value", "low to high",
+    ),
+}  # fmt: skip
+_ESCAPES = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
+    "%": r"\%", "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\char34{}",
+    "≥": r"$\geq$", "≤": r"$\leq$", "–": "--", "\N{MINUS SIGN}": "$-$",
+    "[": "{[}", "]": "{]}",  # after a line break LaTeX would take a bracket for a length
+    "*": "{*}",  # and a star for a break that keeps lines on one page
+}  # fmt: skip
+_FORMULA = re.compile(r"\s*[=+\-@]")
+
+
+def write(folder: Path, report: Mapping[str, Any]) -> None:
+    """Write `tables/*.csv` and `tables/*.tex` of a report that has been composed.
+
+    Raises:
+        ResourceError: The disk is full or the folder cannot be written to.
+    """
+    place = folder / "tables"
+    place.mkdir(exist_ok=True)
+    for name in NAMES:
+        rows, columns = _table(name, report)
+        files.write_text(place / f"{name}.csv", as_csv(rows, columns))
+        files.write_text(place / f"{name}.tex", as_latex(rows, _SHOWN[name]))
+
+
+def operating_points(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield one row per column, metric and prevalence; counts are units called so.
+
+    `prevalence` is null where a value is that of the cohort.
+    """
+    for point in report["operating_points"]:
+        counts = {name: point[name] for name in OPERATING_POINTS[:6]}
+        for row in report["estimates"]:
+            if (row["column"], row["threshold"]) == (point["column"], point["threshold"]):
+                yield counts | {name: row.get(name) for name in OPERATING_POINTS[6:]}
+        for row in point["predictive"]:
+            yield counts | {name: row.get(name) for name in OPERATING_POINTS[6:]}
+
+
+def as_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    r"""Return rows as CSV with full precision, empty where there is no value.
+
+    A text that a spreadsheet would take for a formula is led by an apostrophe.
+
+    >>> as_csv([{"a": 0.1 + 0.2, "b": None, "c": "=1+1"}], ("a", "b", "c"))
+    "a,b,c\n0.30000000000000004,,'=1+1\n"
+    """
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(row.get(name)) for name in columns] for row in rows)
+    return stream.getvalue()
+
+
+def as_latex(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Return rows as a LaTeX `tabular` that needs no package."""
+    drawn = [" & ".join(_shown(row, name) for name in columns) + r" \\" for row in rows]
+    sides = "".join("l" if name in ("title", "column", "metric") else "r" for name in columns)
+    heads = " & ".join(_HEADS.get(name, "Low to high") for name in columns) + r" \\"
+    lines = [rf"\begin{{tabular}}{{{sides}}}", r"\hline", heads, r"\hline"]
+    return "\n".join([*lines, *drawn, r"\hline", r"\end{tabular}", ""])
+
+
+def escape(text: str) -> str:
+    r"""Return text as LaTeX sets it, without one sign that LaTeX acts on.
+
+    >>> print(escape("50_% & \\up"))
+    50\_\% \& \textbackslash{}up
+    """
+    plain = "".join(sign if sign.isprintable() else " " for sign in text)
+    return "".join(_ESCAPES.get(sign, sign) for sign in plain)
+
+
+def _table(name: str, report: Mapping[str, Any]) -> tuple[list[Any], tuple[str, ...]]:
+    if name == "estimates":
+        return list(report["estimates"]), ESTIMATES
+    if name == "folds":
+        return list(report["folds"]["rows"]), FOLDS
+    return list(operating_points(report)), OPERATING_POINTS
+
+
+def _cell(value: Any) -> Any:  # noqa: ANN401 - a cell holds text or a number
+    if isinstance(value, float) and not math.isfinite(value):
+        return ""
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
+def _shown(row: Mapping[str, Any], name: str) -> str:
+    if name == "low to high":
+        low, high = _shown(row, "low"), _shown(row, "high")
+        return f"{low} to {high}" if row.get("low") is not None else "--"
+    value = row.get(name)
+    if name == "compared":
+        value = row["no_skill"] if row["ideal"] is None else row["ideal"]
+    if isinstance(value, str):
+        return escape(value)
+    if value is None or not math.isfinite(value):
+        return "--"
+    if isinstance(value, int):
+        return str(value)
+    digits = f"{value:g}" if name in ("threshold", "prevalence") else f"{value:.3f}"
+    return digits.replace("-", "$-$")

@@ -1,0 +1,134 @@
+"""What is known of each unit besides its images: words of the archive, other labels, the site.
+
+Where the unit is the patient, it has a word that all of its images with a known one share. A
+patient whose images differ, such as one seen from two views, has none and is counted.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from medssl.artifacts import archive as archives
+from medssl.artifacts.origin import Origin
+from medssl.config.subgroups import LABEL
+from medssl.evaluation.units import Units
+from medssl.foundation.errors import ArtifactError
+
+SITE = "site"  # stands in the predictions; the rest is read from the archive
+Words = Mapping[str, str | None]  # by image id
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attribute:
+    """One word about each of U units."""
+
+    name: str
+    values: tuple[str | None, ...]  # (U,) None: not known, or the images of the patient differ
+    n_several: int = 0  # patients whose images differ in it
+    reason: str = ""  # why nothing is known of it; empty where something is
+
+    @property
+    def n_unknown(self) -> int:
+        """How many units have no word, those whose images differ left out."""
+        return sum(value is None for value in self.values) - self.n_several
+
+
+def read(
+    names: Sequence[str], table: pa.Table, judged: Units, source: Origin, run: Path | None
+) -> tuple[Attribute, ...]:
+    """Return attributes of the units; what cannot be read says why.
+
+    Args:
+        names: Columns of `images.parquet`, or targets of `labels.parquet` after ``label:``.
+        table: The predictions.
+        judged: Their units.
+        source: Where the predictions come from.
+        run: The finetune run; None for a table of another tool, which has sites at most.
+    """
+    rows = table.filter(pc.equal(table["part"], "test"))
+    images = rows["image_id"].to_pylist()
+    known: dict[str, Words] = {SITE: dict(zip(images, rows[SITE].to_pylist(), strict=True))}
+    reason, others = "", [name for name in names if name != SITE]
+    if others:
+        folder, reason = _archive(source, run)
+        if folder is not None:
+            known |= _of_archive(folder, others, set(images))
+    owners = dict(zip(images, rows["patient_key"].to_pylist(), strict=True))
+    found = []
+    for name in names:
+        words = known.get(name)
+        if words is None:
+            why = reason or "the archive has no such label"
+            found.append(Attribute(name=name, values=(None,) * len(judged.truth), reason=why))
+        else:
+            found.append(_attribute(name, words, owners, judged))
+    return tuple(found)
+
+
+def names_of(table: pa.Table, judged: Units) -> list[tuple[str, str | None]]:
+    """Return patient key and image id of each unit, in their order; no image id of patients."""
+    rows = table.filter(pc.equal(table["part"], "test"))
+    owners = dict(zip(rows["image_id"].to_pylist(), rows["patient_key"].to_pylist(), strict=True))
+    if judged.kind == "patient":
+        return [(key, None) for key in sorted(set(owners.values()))]
+    return [(owners[image], image) for image in sorted(owners)]
+
+
+def _archive(source: Origin, run: Path | None) -> tuple[Path | None, str]:
+    """Return the archive of the run; None and why, where it is gone or has changed."""
+    if run is None:
+        return None, "a table of another tool names sites at most"
+    folder = run / str(source.settings.get("archive", ""))
+    if not (folder / "archive.json").is_file():
+        return None, "the archive of the run is not where it was"
+    try:
+        info = archives.read_info(folder)
+    except ArtifactError as error:
+        return None, error.problem
+    if source.models is not None and info.hash != source.models.archive_hash:
+        return None, "the archive of the run has changed since"
+    return folder, ""
+
+
+def _of_archive(folder: Path, names: Sequence[str], wanted: set[str]) -> dict[str, Words]:
+    """Return the words of the images wanted; a target that the archive lacks is left out."""
+    found: dict[str, Words] = {}
+    targets = [name.removeprefix(LABEL) for name in names if name.startswith(LABEL)]
+    if targets:
+        labels = archives.read_labels(folder)
+        labels = labels.filter(pc.is_in(labels["target"], pa.array(targets)))
+        cells = (labels[name].to_pylist() for name in ("target", "image_id", "value"))
+        by_target: dict[str, dict[str, str | None]] = {}
+        for target, image, value in zip(*cells, strict=True):
+            by_target.setdefault(target, {})[image] = value
+        found = {f"{LABEL}{target}": words for target, words in by_target.items()}
+    columns = [name for name in names if not name.startswith(LABEL)]
+    if columns:
+        every = archives.read_images(folder)
+        every = every.filter(pc.is_in(every["image_id"], pa.array(sorted(wanted))))
+        images = every["image_id"].to_pylist()
+        for name in columns:
+            found[name] = dict(zip(images, every[name].to_pylist(), strict=True))
+    return found
+
+
+def _attribute(name: str, words: Words, owners: Mapping[str, str], judged: Units) -> Attribute:
+    held: dict[str, set[str]] = {}
+    for image, owner in owners.items():
+        unit = owner if judged.kind == "patient" else image
+        word = words.get(image)
+        held.setdefault(unit, set()).update({str(word)} if word else ())
+    several = sum(len(found) > 1 for found in held.values())
+    values = tuple(
+        next(iter(held[unit])) if len(held[unit]) == 1 else None for unit in sorted(held)
+    )
+    empty = not several and not any(values)
+    return Attribute(
+        name=name,
+        values=values,
+        n_several=several,
+        reason="not known of any image" if empty else "",
+    )

@@ -1,0 +1,313 @@
+"""Thresholds for a declared sensitivity or specificity, chosen where nobody is tested.
+
+Each model has its own: chosen on the inner part of its fold, applied to the test part. Of n inner
+positives ceil(s (n + 1)) must reach the threshold, not ceil(s n): then a new positive does with a
+probability of at least s (conformal risk control, Angelopoulos et al., arXiv:2208.02814), where
+the plain share falls short of its target by about 1 / (n + 1).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from medssl.evaluation import intervals, sizes, units
+from medssl.evaluation.intervals import Draws, Interval
+from medssl.evaluation.metrics import Floats
+from medssl.evaluation.units import Units
+from medssl.foundation.errors import DataError, UsageError
+
+Goal = Literal["sensitivity", "specificity"]
+SHARES = {
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "ppv": "Positive predictive value",
+    "npv": "Negative predictive value",
+}
+_ROUNDING = 1e-9  # 0.9 * 30 is not to become 28
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What was declared before anything was judged."""
+
+    metric: Goal
+    at_least: float  # 0 to 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldThreshold:
+    """The threshold of one model, and what its inner part made of it."""
+
+    repeat: int
+    fold: int
+    threshold: float  # a score this high or higher is called positive
+    inner_sensitivity: float
+    inner_specificity: float
+    inner_positives: int  # patients with a positive unit
+    inner_negatives: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallShare:
+    """A share of the calls, over the test parts of all folds."""
+
+    metric: str  # of `SHARES`
+    title: str
+    value: float  # mean over the repeats; predictive values of all repeats together
+    low: float
+    high: float
+    interval: str  # bca, percentile or wilson
+    n_patients: int  # in whom it is counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenCalls:
+    """What was declared, chosen and found."""
+
+    target: Target
+    folds: tuple[FoldThreshold, ...]
+    shares: tuple[CallShare, ...]
+    true_positives: float  # units, mean over the repeats
+    false_negatives: float
+    false_positives: float
+    true_negatives: float
+
+
+def choose(
+    table: pa.Table,
+    judged: Units,
+    target: Target,
+    *,
+    aggregate: Literal["mean", "max"],
+    where: str,
+) -> tuple[FoldThreshold, ...]:
+    """Return the threshold of every model that was tested, by repeat and fold.
+
+    Args:
+        table: Columns as in `predictions.parquet`; the labels of its test rows are not read.
+        judged: The units of its test rows; inner rows become units of the same kind.
+        target: What is to be reached.
+        aggregate: As for the units.
+        where: What the table is called in messages.
+
+    Raises:
+        DataError: A model has no inner rows, too few patients of a class in them, or a patient of
+            its own test part.
+        UsageError: The task has no two classes.
+    """
+    if judged.task != "binary":
+        raise UsageError(
+            f"a threshold is chosen for two classes, and this task is {judged.task}",
+            where=f"target_{target.metric}",
+            fix="leave it out, and give --threshold",
+        )
+    inner = table.filter(pc.equal(table["part"], "inner"))
+    test = table.filter(pc.equal(table["part"], "test"))
+    pairs = test.select(["repeat", "fold"]).group_by(["repeat", "fold"]).aggregate([])
+    tested = sorted((row["repeat"], -1 if row["fold"] is None else row["fold"])
+                    for row in pairs.to_pylist())  # fmt: skip
+    found = []
+    for repeat, fold in tested:
+        name = f"{where}, repeat {repeat}, fold {fold}"
+        rows = _of(inner, repeat, fold)
+        _require_apart(rows, _of(test, repeat, fold), name)
+        found.append(_choose(rows, judged, target, aggregate, name, (repeat, fold)))
+    return tuple(found)
+
+
+def reaching(score: Floats, positive: np.ndarray, target: Target) -> float | None:
+    """Return the threshold that reaches a target for a new unit, or None where none does.
+
+    The highest that reaches a sensitivity, or the lowest that reaches a specificity.
+
+    Args:
+        score: Shape (N,).
+        positive: Shape (N,), True for the positive class.
+        target: What is to be reached.
+    """
+    own = np.sort(score[positive if target.metric == "sensitivity" else ~positive])
+    k = math.ceil(target.at_least * (len(own) + 1) - _ROUNDING)
+    if k > len(own):
+        return None
+    if target.metric == "sensitivity":
+        return float(own[len(own) - k])
+    return float(np.nextafter(own[k - 1], np.inf))
+
+
+def needed(share: float) -> int:
+    """Return of how many units a share can be reached for a new one.
+
+    >>> needed(0.9), needed(0.95), needed(0.5)
+    (9, 19, 1)
+    """
+    return math.ceil(round(share / (1 - share), 6))
+
+
+def calls(judged: Units, chosen: Sequence[FoldThreshold]) -> Floats:
+    """Return in which share of its repeats each unit is called positive, shape (U,).
+
+    Args:
+        judged: Of one column, with the folds it was tested in.
+        chosen: From `choose`, one for every repeat and fold.
+    """
+    repeats = sorted({one.repeat for one in chosen})
+    at = np.full(judged.fold.shape, np.nan)
+    for one in chosen:
+        n = repeats.index(one.repeat)
+        at[judged.fold[:, n] == one.fold, n] = one.threshold
+    there = np.isfinite(judged.by_repeat[:, :, 0])
+    called = there & (np.where(there, judged.by_repeat[:, :, 0], -np.inf) >= at)
+    return np.asarray(called.sum(axis=1) / there.sum(axis=1))
+
+
+def judge(
+    judged: Units,
+    target: Target,
+    chosen: tuple[FoldThreshold, ...],
+    draws: Draws,
+    level: float,
+    *,
+    leave_out: bool,
+) -> ChosenCalls:
+    """Return what the calls at the chosen thresholds are worth on the test parts.
+
+    A unit counts once however many repeats tested it: by the share of them that call it positive.
+
+    Args:
+        judged: The units of the test rows, of one column.
+        target: What was declared.
+        chosen: From `choose`.
+        draws: From `intervals.draw_both`.
+        level: Of the intervals.
+        leave_out: Make BCa intervals, for which each patient is left out in turn.
+    """
+    positive, called = judged.truth[:, 0] == 1, calls(judged, chosen)
+    right = np.where(positive, called, 1 - called)
+    sides = {"sensitivity": positive * 1.0, "specificity": ~positive * 1.0,
+             "ppv": called, "npv": 1 - called}  # fmt: skip
+    hits = {"sensitivity": positive * right, "specificity": ~positive * right,
+            "ppv": positive * called, "npv": ~positive * (1 - called)}  # fmt: skip
+    shares = tuple(
+        _share(judged, name, (hits[name], side), draws, level, leave_out=leave_out)
+        for name, side in sides.items()
+    )
+    return ChosenCalls(
+        target=target,
+        folds=chosen,
+        shares=shares,
+        true_positives=float((positive * called).sum()),
+        false_negatives=float((positive * (1 - called)).sum()),
+        false_positives=float((~positive * called).sum()),
+        true_negatives=float((~positive * (1 - called)).sum()),
+    )
+
+
+def _share(
+    judged: Units,
+    name: str,
+    parts: tuple[Floats, Floats],
+    draws: Draws,
+    level: float,
+    *,
+    leave_out: bool,
+) -> CallShare:
+    """Return the share of hits in a side, each (U,), with its interval."""
+    hit, side = parts
+
+    def statistic(weight: Floats) -> Floats:
+        top, bottom = weight @ hit, weight @ side
+        found = np.divide(top, bottom, out=np.full(bottom.shape, np.nan), where=bottom > 0)
+        return np.asarray(found)
+
+    varies = name in ("ppv", "npv")  # with the share of positives
+    drawn = intervals.resampled(
+        statistic, judged.patient, draws.over_all if varies else draws.within_class
+    )
+    value = float(statistic(np.ones((1, len(hit))))[0])
+    n_patients = len(np.unique(judged.patient[side > 0]))
+    interval: Interval | None = None
+    if leave_out:
+        stratum = np.zeros_like(judged.stratum) if varies else judged.stratum
+        without = intervals.left_out(statistic, judged.patient, len(stratum))
+        interval = intervals.bca(drawn, value, without, stratum, level)
+    interval = interval or intervals.percentile(drawn, level)
+    low, high, how = interval.low, interval.high, str(interval.method)
+    if n_patients and (interval.is_point or value in (0, 1)):  # no resample varies it
+        (low, high), how = intervals.wilson(value, n_patients, level), "wilson"
+    return CallShare(
+        metric=name,
+        title=SHARES[name],
+        value=value,
+        low=low,
+        high=high,
+        interval=how,
+        n_patients=n_patients,
+    )
+
+
+def _of(rows: pa.Table, repeat: int, fold: int) -> pa.Table:
+    same = pc.and_(pc.equal(rows["repeat"], repeat), pc.equal(pc.fill_null(rows["fold"], -1), fold))
+    return rows.filter(same)
+
+
+def _require_apart(inner: pa.Table, test: pa.Table, where: str) -> None:
+    """Refuse an inner part that is absent, or that shares patients with the test part."""
+    if not inner.num_rows:
+        raise DataError(
+            "there are no inner predictions to choose a threshold on",
+            where=where,
+            fix="fine-tune with --inner 0.2, or give a --threshold fixed beforehand",
+        )
+    both = set(inner["patient_key"].to_pylist()) & set(test["patient_key"].to_pylist())
+    if both:
+        raise DataError(
+            f"leakage: {len(both)} patients of the inner part are in the test part as well",
+            where=where,
+            fix="choose the threshold on patients who are not tested",
+        )
+
+
+def _choose(
+    rows: pa.Table,
+    judged: Units,
+    target: Target,
+    aggregate: Literal["mean", "max"],
+    where: str,
+    model: tuple[int, int],
+) -> FoldThreshold:
+    label = rows["label"].to_numpy()
+    keys = np.asarray(rows["patient_key"].to_pylist())
+    holders = [len(np.unique(keys[label == k])) for k in (1, 0)]
+    threshold, own = None, holders[0 if target.metric == "sensitivity" else 1]
+    if min(holders) >= sizes.FEWEST_PATIENTS:
+        part = units.build(
+            rows.set_column(rows.schema.get_field_index("part"), "part", [["test"] * len(rows)]),
+            target=judged.target,
+            aggregate=aggregate,
+            where=where,
+            grouped=judged.kind == "patient",
+        )
+        score, positive = part.score[:, 0], part.truth[:, 0] == 1
+        threshold = reaching(score, positive, target)
+    if threshold is None:
+        raise DataError(
+            f"too few inner patients to choose a threshold on: {holders[0]} positive and "
+            f"{holders[1]} negative, where each class needs {sizes.FEWEST_PATIENTS} and a "
+            f"{target.metric} of {target.at_least:g} needs {needed(target.at_least)} (of {own})",
+            where=where,
+            fix="fine-tune with a larger --inner, or declare a lower target",
+        )
+    return FoldThreshold(
+        repeat=model[0],
+        fold=model[1],
+        threshold=threshold,
+        inner_sensitivity=float((score[positive] >= threshold).mean()),
+        inner_specificity=float((score[~positive] < threshold).mean()),
+        inner_positives=holders[0],
+        inner_negatives=holders[1],
+    )
