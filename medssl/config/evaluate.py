@@ -28,24 +28,26 @@ class EvaluateSettings(Judging):
 
     decision: tuple[Prevalence, Prevalence] | None = None  # net benefit between these thresholds
 
-    controls: tuple[str, ...] = ("auto",)  # none, auto (those that need no images and no other
+    controls: tuple[str, ...] = (
+        known_controls.QUICK
+    )  # none, auto (those that need no images and no other
     # model), all, or names: what would make the numbers too good
 
-    subgroups: tuple[str, ...] = ("auto",)  # none, auto, or attributes of the archive and
+    subgroups: tuple[str, ...] = (
+        known_attributes.AUTO
+    )  # none, auto, or attributes of the archive and
     # label:NAME: each group of patients by itself
     failures: int = Field(default=10, ge=0)  # false positives, and false negatives, listed
 
     @field_validator("controls")
     @classmethod
     def _known_controls(cls, given: tuple[str, ...]) -> tuple[str, ...]:
-        known_controls.chosen(given)
-        return given
+        return known_controls.chosen(given) or ("none",)
 
     @field_validator("subgroups")
     @classmethod
     def _known_attributes(cls, given: tuple[str, ...]) -> tuple[str, ...]:
-        known_attributes.chosen(given)
-        return given
+        return known_attributes.chosen(given) or ("none",)
 
     @model_validator(mode="after")
     def _one_input(self) -> Self:

@@ -171,10 +171,12 @@ def run(
     source, judged = _read(settings)
     threshold = operating_points.declared(settings, judged)
     wanted = _declared(settings, judged)
+    chosen = intervals.choose(settings.intervals, settings.draws, judged.n_patients)
     settings = settings.model_copy(update={"threshold": "none" if threshold is None else threshold})
+    recorded = settings.model_copy(update={"intervals": chosen.method})
     inputs = {"predictions": source.predictions_sha256}
     with run_folder.create(
-        out, stage="evaluate", settings=settings, inputs=inputs, resume=resume
+        out, stage="evaluate", settings=recorded, inputs=inputs, resume=resume
     ) as folder:
         reporter = Tee(reporter, folder.log)
         reporter.note(

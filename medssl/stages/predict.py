@@ -1,7 +1,5 @@
 """`medssl predict`: what the models of a site say about new scans."""
 
-import csv
-import io
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from medssl.artifacts import archive, run_folder, scores
+from medssl.artifacts import archive, report_tables, run_folder, scores
 from medssl.artifacts.archive import ArchiveInfo
 from medssl.artifacts.scores import PredictInfo
 from medssl.config.ingest import IngestSettings
@@ -318,12 +316,12 @@ def _by_patient(table: pa.Table, task: Task) -> str:
     columns = (table[name].to_pylist() for name in ("patient_key", "target", "score", "unusual"))
     for key, target, score, odd in zip(*columns, strict=True):
         patients.setdefault((key, target), []).append((score, odd))
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["patient_key", "n", "n_unusual", *task.columns])
+    rows = []
     for key in sorted({key for key, _ in patients}):
-        found = [patients[key, column] for column in task.columns]
-        means = [f"{np.mean([score for score, _ in rows]):.6g}" for rows in found]
-        marks = [odd for _, odd in found[0]]
-        writer.writerow([key, len(marks), "" if None in marks else sum(map(bool, marks)), *means])
-    return stream.getvalue()
+        found = {column: patients[key, column] for column in task.columns}
+        marks = [odd for _, odd in found[task.columns[0]]]
+        row = {"patient_key": key, "n": len(marks)}
+        row["n_unusual"] = None if None in marks else sum(map(bool, marks))
+        means = {k: f"{np.mean([score for score, _ in v]):.6g}" for k, v in found.items()}
+        rows.append(row | means)
+    return report_tables.as_csv(rows, ("patient_key", "n", "n_unusual", *task.columns))

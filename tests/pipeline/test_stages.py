@@ -230,7 +230,7 @@ def test_the_cohort_is_said_to_be_synthetic(pipeline):
 
 def test_report_and_console_agree(pipeline):
     _, out, _ = pipeline.said["evaluate"]
-    (said,) = (line for line in out.splitlines() if line.startswith("AUROC "))
+    (said,) = (line for line in out.splitlines() if re.match(r"AUROC +\d", line))
     value, low, high = map(float, re.findall(r"\d+\.\d+", said)[:3])
     estimates = report.read(pipeline.evaluate)["estimates"]
     (auroc,) = (estimate for estimate in estimates if estimate["metric"] == "auroc")

@@ -135,9 +135,10 @@ def allowed(plant: Plant, where: Place) -> bool:
 
 def is_markup(plant: Plant, path: str, layer: str) -> bool:
     """Return whether a name stands in a page or a table so that a browser or a sheet obeys it."""
-    return (
-        plant.kind == "shown" and layer == Layer.BYTES and path.endswith((".html", ".svg", ".csv"))
-    )
+    if plant.kind != "shown" or layer != Layer.BYTES:
+        return False
+    formula = plant.text.startswith(("=", "+", "-", "@"))
+    return path.endswith((".html", ".svg", ".csv") if formula else (".html", ".svg"))
 
 
 def _windows(plants: Iterable[Plant], length: int) -> dict[bytes, Plant]:
