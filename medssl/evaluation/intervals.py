@@ -52,8 +52,13 @@ def choose(wanted: Literal["auto", "bca", "percentile"], resamples: int, patient
     BCa holds the true value more often in small cohorts and for values near their limit. It needs
     many resamples, and one more for every patient.
     """
-    if wanted != "auto":
-        return Chosen(method=wanted, why="as set")
+    best = _fitting(resamples, patients)
+    if wanted == "auto" or wanted == best.method:
+        return best
+    return Chosen(method=wanted, why="as set")
+
+
+def _fitting(resamples: int, patients: int) -> Chosen:
     if resamples < FEWEST_RESAMPLES:
         why = f"BCa needs {FEWEST_RESAMPLES:,} resamples"
         return Chosen(method="percentile", why=why)
