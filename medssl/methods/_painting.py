@@ -1,5 +1,6 @@
 """Methods that hide patches and paint them: the loss, and the pictures of what was painted."""
 
+from abc import abstractmethod
 from typing import Protocol
 
 import torch
@@ -30,6 +31,7 @@ class Painting(nn.Module):
         super().__init__()
         self._skip_flat = config.skip_flat
 
+    @abstractmethod
     def predict(self, view: Tensor, seed: int | None = None) -> tuple[Tensor, Tensor, patches.Grid]:
         """Hide patches of a view and paint them.
 
@@ -40,7 +42,6 @@ class Painting(nn.Module):
         Returns:
             Standardised patches (B, N, P x C), which are visible (B, N), and their grid.
         """
-        raise NotImplementedError
 
     def embed(self, views: list[Tensor]) -> dict[str, Tensor]:
         """Return ``error`` and ``weight``, (B,) each, of a view (B, C, *spatial).

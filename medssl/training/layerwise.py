@@ -1,5 +1,6 @@
 """What optimisers share that give every layer a length of step of its own."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -21,9 +22,9 @@ class Layerwise(Optimizer):
                 self._move(moved, group)
         return loss
 
+    @abstractmethod
     def _move(self, weights: list[Tensor], group: dict[str, Any]) -> None:
         """Move the parameters of a group that have a gradient."""
-        raise NotImplementedError
 
     def _remembered(self, weights: list[Tensor], name: str) -> list[Tensor]:
         """Return what is remembered of each parameter under a name, at first zeros."""
