@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from commands import finished, medssl, once
 from numpy.typing import NDArray
+from resamples import interval
 
 from medssl.artifacts import predictions
 from medssl.evaluation import intervals, metrics
@@ -179,12 +180,12 @@ def judge(study: Study, done: Sequence[tuple[Cell, int]]) -> dict[str, Any]:
     for cell, values in drawn.items():
         for what, other in against(cell):
             if other in drawn:
-                differences[f"{what}: {cell.name}"] = interval(values - drawn[other])
+                differences[f"{what}: {cell.name}"] = interval(values - drawn[other], LEVEL)
     return {
         "study": "finetune", "seeds": study.seeds, "epochs": EPOCHS, "folds": FOLDS,
         "test_patients": int(patient.max() + 1), "test_images": len(patient),
         "cells": len(whole), "of": len(cells()),
-        "auroc": {cell.name: interval(values) for cell, values in drawn.items()},
+        "auroc": {cell.name: interval(values, LEVEL) for cell, values in drawn.items()},
         "difference": differences,
         "not run": [cell.name for cell in cells() if cell not in whole],
     }  # fmt: skip
@@ -222,16 +223,6 @@ def resampled(
             all_of_it = metrics.auroc(run.label[there], run.score[there])
             found.append(np.append(again, all_of_it))
     return np.asarray(np.nanmean(found, axis=0))
-
-
-def interval(values: NDArray[np.float64]) -> dict[str, float]:
-    """Return the value over all patients, the last one, and the interval of the resamples."""
-    span = intervals.percentile(values[:-1], LEVEL)
-    return {
-        "value": round(float(values[-1]), 4),
-        "low": round(span.low, 4),
-        "high": round(span.high, 4),
-    }
 
 
 def show(found: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from commands import medssl, once
 from numpy.typing import NDArray
+from resamples import interval
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -190,27 +191,17 @@ def judge(study: Study) -> dict[str, Any]:
     mean = {key: np.mean(rows, axis=0) for key, rows in drawn.items()}
     result: dict[str, Any] = {"auroc": {}, "minus untrained": {}}
     for (name, how), values in mean.items():
-        result["auroc"].setdefault(how, {})[name] = interval(values)
+        result["auroc"].setdefault(how, {})[name] = interval(values, LEVEL)
         control = UNTRAINED["vit_s" if name == "mae" else "resnet18"]
         if name in study.methods:
             result["minus untrained"].setdefault(how, {})[name] = interval(
-                values - mean[control, how]
+                values - mean[control, how], LEVEL
             )
     return {
         "study": "methods", "epochs": study.epochs, "seed": study.seed,
         "images": len(known.target), "test_images": int(known.test.sum()),
         "test_patients": int(patient.max() + 1), **result,
     }  # fmt: skip
-
-
-def interval(values: NDArray[np.float64]) -> dict[str, float]:
-    """Return the value over all patients, the last one, and the interval of the resamples."""
-    span = intervals.percentile(values[:-1], LEVEL)
-    return {
-        "value": round(float(values[-1]), 4),
-        "low": round(span.low, 4),
-        "high": round(span.high, 4),
-    }
 
 
 def show(found: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ from typing import Any
 import commands
 import numpy as np
 from commands import finished, medssl
+from resamples import interval
 
 from medssl.artifacts import predictions
 from medssl.evaluation import assessment, intervals, units
@@ -191,12 +192,15 @@ def summary(study: Study) -> dict[str, Any]:
         **(json.loads(planned.read_text(encoding="utf-8")) if planned.is_file() else {}),
         "images": {arm: images(study, arm) for arm in study.arms if scores},
         "auroc": {
-            arm: {**interval(one.value, one.drawn), "by_seed": [round(v, 4) for v in one.by_seed]}
+            arm: {
+                **interval(np.append(one.drawn, one.value), LEVEL),
+                "by_seed": [round(v, 4) for v in one.by_seed],
+            }
             for arm, one in scores.items()
         },
         "differences": {
             f"{a} minus {b}": {
-                **interval(scores[a].value - scores[b].value, scores[a].drawn - scores[b].drawn),
+                **difference(scores[a], scores[b]),
                 "by_seed": [
                     round(x - y, 4)
                     for x, y in zip(scores[a].by_seed, scores[b].by_seed, strict=True)
@@ -214,11 +218,9 @@ def images(study: Study, arm: str) -> int:
     return int(json.loads(record.read_text(encoding="utf-8"))["n_images"])
 
 
-def interval(value: float, drawn: np.ndarray) -> dict[str, float]:
-    """Return a value with its interval."""
-    found = intervals.percentile(drawn, LEVEL)
-    return {name: round(v, 4) for name, v in
-            (("value", value), ("low", found.low), ("high", found.high))}  # fmt: skip
+def difference(one: Scores, other: Scores) -> dict[str, float]:
+    """Return one minus the other, from the same resamples."""
+    return interval(np.append(one.drawn - other.drawn, one.value - other.value), LEVEL)
 
 
 def show(found: dict[str, Any]) -> None:

@@ -54,9 +54,7 @@ def compare(  # noqa: PLR0913 - one parameter per option
     level: Annotated[
         float | None, typer.Option(help="Level of the intervals; default 0.95.")
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Decides everything that is drawn; default 0.")
-    ] = None,
+    seed: options.Seed = None,
     config: options.ConfigFiles = None,
     sets: options.Sets = None,
     resume: options.Resume = False,

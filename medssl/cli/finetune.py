@@ -1,13 +1,12 @@
 """`medssl finetune`."""
 
 import shlex
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from medssl import freezing, losses
-from medssl.cli import console, options
+from medssl.cli import cohort_options, console, options
 from medssl.models import encoders
 
 _NOT_COMPARED = {"regression", "multi_label"}  # by `medssl compare`, so far
@@ -15,21 +14,11 @@ _NOT_COMPARED = {"regression", "multi_label"}  # by `medssl compare`, so far
 
 def finetune(  # noqa: PLR0913 - one parameter per option
     archive: options.Archive = None,
-    init_from: Annotated[
-        str | None, typer.Option(help="Pretrain run, weight file, or none for random weights.")
-    ] = None,
+    init_from: cohort_options.InitFrom = None,
     out: options.RunOut = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Label column; default auto: the only one. Repeat it for several at once."
-        ),
-    ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option(help="binary, multi_class, multi_label, ordinal or regression; default auto."),
-    ] = None,
-    positive: Annotated[str | None, typer.Option(help="Positive class of two.")] = None,
+    target: cohort_options.Target = None,
+    task: cohort_options.Task = None,
+    positive: cohort_options.Positive = None,
     schedule: Annotated[str | None, typer.Option(help=options.choices(freezing, "full"))] = None,
     encoder: Annotated[str | None, typer.Option(help=options.choices(encoders))] = None,
     spatial_dims: Annotated[
@@ -48,40 +37,21 @@ def finetune(  # noqa: PLR0913 - one parameter per option
     depth: Annotated[
         int | None, typer.Option(min=1, help="Slices of a 3D input; default auto.")
     ] = None,
-    folds: Annotated[int | None, typer.Option(min=2, help="Folds of patients; default 5.")] = None,
-    repeats: Annotated[
-        int | None, typer.Option(min=1, help="How often to split anew; default 1.")
-    ] = None,
+    folds: cohort_options.Folds = None,
+    repeats: cohort_options.Repeats = None,
     seeds: Annotated[
         int | None,
         typer.Option(min=1, help="Trainings of every fold, on the same folds; default 1."),
     ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Who is tested: folds, site (each once), hold_out, time or file; default folds."
-        ),
-    ] = None,
-    hold_out: Annotated[
-        list[str] | None,
-        typer.Option(help="Site that is tested and never trained on; may be repeated."),
-    ] = None,
-    inner: Annotated[
-        str | None,
-        typer.Option(help="Share of the training patients set apart to choose on; default auto."),
-    ] = None,
+    split: cohort_options.Split = None,
+    hold_out: cohort_options.HoldOut = None,
+    inner: cohort_options.Inner = None,
     patience: Annotated[
         int | None, typer.Option(min=1, help="Epochs without a lower inner loss, then stop.")
     ] = None,
-    group: Annotated[
-        str | None,
-        typer.Option(help="patient, or none: every series is its own patient; default patient."),
-    ] = None,
-    aliases: Annotated[
-        Path | None,
-        typer.Option(help="Reduce run or probable_alias.csv: count ids of one patient as one."),
-    ] = None,
-    preset: Annotated[str | None, typer.Option(help=options.presets("finetune"))] = None,
+    group: cohort_options.Group = None,
+    aliases: cohort_options.Aliases = None,
+    preset: cohort_options.Preset = None,
     epochs: Annotated[
         int | None,
         typer.Option(min=1, help="Passes over the images, under the schedule; default auto."),
@@ -93,15 +63,9 @@ def finetune(  # noqa: PLR0913 - one parameter per option
         float | None,
         typer.Option(min=0, max=1, help="Share of batches mixed by CutMix; default 0.0."),
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=2, help="Images per step; default auto.")
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(min=16, help="Side of the input, px; default auto.")
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="auto, 32, bf16 or 16; default auto.")
-    ] = None,
+    batch_size: options.BatchSize = None,
+    image_size: cohort_options.ImageSize = None,
+    precision: options.Precision = None,
     mixup: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Share of batches mixed by MixUp; default 0.0."),
@@ -115,12 +79,8 @@ def finetune(  # noqa: PLR0913 - one parameter per option
         str | None,
         typer.Option(help="Of the classes in the loss: none, balanced or sqrt; default none."),
     ] = None,
-    allow_partial: Annotated[
-        bool | None, typer.Option("--allow-partial", help="Accept weights that do not fill it.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Decides everything that is drawn; default 0.")
-    ] = None,
+    allow_partial: options.AllowPartial = None,
+    seed: options.Seed = None,
     baselines: Annotated[
         str | None,
         typer.Option(help="Beside it, on the same folds: random, weights (with commas), or none."),
@@ -130,9 +90,7 @@ def finetune(  # noqa: PLR0913 - one parameter per option
         typer.Option(help="And with fewer training patients, such as 0.1,0.25,0.5,1."),
     ] = None,
     device: options.Device = "auto",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Folds side by side; default: one per core or GPU.")
-    ] = None,
+    workers: cohort_options.Workers = None,
     config: options.ConfigFiles = None,
     sets: options.Sets = None,
     resume: options.Resume = False,

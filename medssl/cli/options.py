@@ -42,6 +42,13 @@ RunOut = Annotated[
     Path | None, typer.Option("--out", "-o", help="Run folder; default runs/STAGE/DATE-TIME.")
 ]
 
+Seed = Annotated[int | None, typer.Option(help="Decides everything that is drawn; default 0.")]
+BatchSize = Annotated[int | None, typer.Option(min=2, help="Images per step; default auto.")]
+Precision = Annotated[str | None, typer.Option(help="auto, 32, bf16 or 16; default auto.")]
+AllowPartial = Annotated[
+    bool | None, typer.Option("--allow-partial", help="Accept weights that do not fill it.")
+]
+
 
 def settings(
     model: type[S],

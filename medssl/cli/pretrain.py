@@ -30,9 +30,7 @@ def pretrain(  # noqa: PLR0913 - one parameter per option
             help="Run or weight file to start from, or none: random weights; default none."
         ),
     ] = None,
-    allow_partial: Annotated[
-        bool | None, typer.Option("--allow-partial", help="Accept weights that do not fill it.")
-    ] = None,
+    allow_partial: options.AllowPartial = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes over the images; default auto.")
     ] = None,
@@ -43,9 +41,7 @@ def pretrain(  # noqa: PLR0913 - one parameter per option
             "default epochs."
         ),
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=2, help="Images per step; default auto.")
-    ] = None,
+    batch_size: options.BatchSize = None,
     image_size: Annotated[
         int | None, typer.Option(min=16, help="Side of a view, px; default auto.")
     ] = None,
@@ -72,12 +68,8 @@ def pretrain(  # noqa: PLR0913 - one parameter per option
             help="Share of patients to watch, never to train on: auto, or below 0.5; default auto."
         ),
     ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="auto, 32, bf16 or 16; default auto.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Decides everything that is drawn; default 0.")
-    ] = None,
+    precision: options.Precision = None,
+    seed: options.Seed = None,
     device: options.Device = "auto",
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the encoder.")] = False,
     max_time: Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medssl.cli import console, options
+from medssl.cli import cohort_options, console, options
 from medssl.foundation.errors import DataError, UsageError
 from medssl.foundation.wording import counted
 
@@ -24,56 +24,24 @@ app = typer.Typer(
 _SHOWN = 10  # pairs told one by one
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="File to write.")]
-Target = Annotated[
-    list[str] | None,
-    typer.Option(help="Label column; default auto: the only one. Repeat it for several at once."),
-]
-Task = Annotated[
-    str | None,
-    typer.Option(help="binary, multi_class, multi_label, ordinal or regression; default auto."),
-]
-Positive = Annotated[str | None, typer.Option(help="Positive class of two.")]
-Inner = Annotated[
-    str | None,
-    typer.Option(help="Share of the training patients set apart to choose on; default auto."),
-]
-Group = Annotated[
-    str | None,
-    typer.Option(help="patient, or none: every image is its own patient; default patient."),
-]
-Aliases = Annotated[
-    Path | None,
-    typer.Option(help="Reduce run or probable_alias.csv: count ids of one patient as one."),
-]
-Seed = Annotated[int | None, typer.Option(help="Decides everything that is drawn; default 0.")]
 
 
 @app.command("make")
 def make(  # noqa: PLR0913 - one parameter per option
     archive: options.Archive = None,
     out: Out = Path("splits.json"),
-    target: Target = None,
-    task: Task = None,
-    positive: Positive = None,
-    folds: Annotated[int | None, typer.Option(min=2, help="Folds of patients; default 5.")] = None,
-    repeats: Annotated[
-        int | None, typer.Option(min=1, help="How often to split anew; default 1.")
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Who is tested: folds, site (each once), hold_out, time or file; default folds."
-        ),
-    ] = None,
-    hold_out: Annotated[
-        list[str] | None,
-        typer.Option(help="Site that is tested and never trained on; may be repeated."),
-    ] = None,
-    inner: Inner = None,
-    group: Group = None,
-    aliases: Aliases = None,
-    preset: Annotated[str | None, typer.Option(help=options.presets("finetune"))] = None,
-    seed: Seed = None,
+    target: cohort_options.Target = None,
+    task: cohort_options.Task = None,
+    positive: cohort_options.Positive = None,
+    folds: cohort_options.Folds = None,
+    repeats: cohort_options.Repeats = None,
+    split: cohort_options.Split = None,
+    hold_out: cohort_options.HoldOut = None,
+    inner: cohort_options.Inner = None,
+    group: cohort_options.Group = None,
+    aliases: cohort_options.Aliases = None,
+    preset: cohort_options.Preset = None,
+    seed: options.Seed = None,
     config: options.ConfigFiles = None,
     sets: options.Sets = None,
     dry_run: options.DryRun = False,
@@ -96,15 +64,15 @@ def import_(  # noqa: PLR0913 - one parameter per option
     ],
     archive: Annotated[Path | None, typer.Option(help="Archive whose patients it splits.")] = None,
     out: Out = Path("splits.json"),
-    target: Target = None,
-    task: Task = None,
-    positive: Positive = None,
-    inner: Inner = None,
-    aliases: Aliases = None,
+    target: cohort_options.Target = None,
+    task: cohort_options.Task = None,
+    positive: cohort_options.Positive = None,
+    inner: cohort_options.Inner = None,
+    aliases: cohort_options.Aliases = None,
     key_file: Annotated[
         Path | None, typer.Option(help="Institution's key, where the table has patient_id.")
     ] = None,
-    seed: Seed = None,
+    seed: options.Seed = None,
     config: options.ConfigFiles = None,
     sets: options.Sets = None,
     dry_run: options.DryRun = False,
@@ -170,8 +138,8 @@ def audit(  # noqa: PLR0913 - one parameter per option
     archive: Annotated[
         Path | None, typer.Option(help="Archive that is split; default: that of the run.")
     ] = None,
-    target: Target = None,
-    aliases: Aliases = None,
+    target: cohort_options.Target = None,
+    aliases: cohort_options.Aliases = None,
     key_file: Annotated[
         Path | None, typer.Option(help="Institution's key, where a table has patient_id.")
     ] = None,

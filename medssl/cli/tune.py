@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medssl.cli import console, options
+from medssl.cli import cohort_options, console, options
 
 if TYPE_CHECKING:
     from medssl.stages.tune import TunePlan, TuneResult
@@ -14,20 +14,10 @@ if TYPE_CHECKING:
 
 def tune(  # noqa: PLR0913 - one parameter per option
     archive: options.Archive = None,
-    init_from: Annotated[
-        str | None, typer.Option(help="Pretrain run, weight file, or none for random weights.")
-    ] = None,
+    init_from: cohort_options.InitFrom = None,
     out: options.RunOut = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(help="Label column; default: the only one. Repeat it for several at once."),
-    ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            help="binary, multi_class, multi_label, ordinal or regression; default: by the labels."
-        ),
-    ] = None,
+    target: cohort_options.Target = None,
+    task: cohort_options.Task = None,
     trials: Annotated[
         int | None, typer.Option(min=1, help="Configurations tried for each fold; default 20.")
     ] = None,
@@ -42,25 +32,16 @@ def tune(  # noqa: PLR0913 - one parameter per option
             "epochs, CutMix, weight decay and dropout."
         ),
     ] = None,
-    folds: Annotated[int | None, typer.Option(min=2, help="Folds of patients.")] = None,
-    repeats: Annotated[int | None, typer.Option(min=1, help="How often to split anew.")] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(help="Who is tested: folds, site (each once), hold_out, time or file."),
-    ] = None,
-    group: Annotated[
-        str | None, typer.Option(help="patient, or none: every series is its own patient.")
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="A named set of settings of finetune: bpd2025.")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=2, help="Images per step.")] = None,
-    image_size: Annotated[int | None, typer.Option(min=16, help="Side of the input, px.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Decides everything that is drawn.")] = None,
+    folds: cohort_options.Folds = None,
+    repeats: cohort_options.Repeats = None,
+    split: cohort_options.Split = None,
+    group: cohort_options.Group = None,
+    preset: cohort_options.Preset = None,
+    batch_size: options.BatchSize = None,
+    image_size: cohort_options.ImageSize = None,
+    seed: options.Seed = None,
     device: options.Device = "auto",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Folds side by side; default: one per core or GPU.")
-    ] = None,
+    workers: cohort_options.Workers = None,
     config: options.ConfigFiles = None,
     sets: options.Sets = None,
     resume: options.Resume = False,
@@ -83,7 +64,7 @@ def tune(  # noqa: PLR0913 - one parameter per option
     )
     from medssl.stages import tune as stage  # torch loads here: --help stays fast
 
-    folder = options.run_folder(out, "tune")
+    folder = options.run_folder(out, "tune", resume=resume)
     if dry_run:
         planned = stage.plan(settings, device=device)
         taken = stage.cost(settings, device=device)

@@ -18,6 +18,7 @@ from medssl.config.finetune import FinetuneSettings
 from medssl.config.ingest import IngestSettings
 from medssl.config.pretrain import PretrainSettings
 from medssl.config.reduce import ReduceSettings
+from medssl.config.tune import TuneSettings
 from medssl.foundation import plugins
 from medssl.models import encoders
 
@@ -54,6 +55,7 @@ SETTINGS = {
     "reduce": ReduceSettings,
     "pretrain": PretrainSettings,
     "finetune": FinetuneSettings,
+    "tune": TuneSettings,
     "evaluate": EvaluateSettings,
     "compare": CompareSettings,
     "embed": EmbedSettings,
