@@ -15,7 +15,6 @@ from medssl.artifacts import archive as archives
 from medssl.artifacts.origin import Origin
 from medssl.config.subgroups import LABEL
 from medssl.evaluation.units import Units
-from medssl.foundation.errors import ArtifactError
 
 SITE = "site"  # stands in the predictions; the rest is read from the archive
 Words = Mapping[str, str | None]  # by image id
@@ -37,7 +36,7 @@ class Attribute:
 
 
 def read(
-    names: Sequence[str], table: pa.Table, judged: Units, source: Origin, run: Path | None
+    names: Sequence[str], table: pa.Table, judged: Units, source: Origin
 ) -> tuple[Attribute, ...]:
     """Return attributes of the units; what cannot be read says why.
 
@@ -45,17 +44,16 @@ def read(
         names: Columns of `images.parquet`, or targets of `labels.parquet` after ``label:``.
         table: The predictions.
         judged: Their units.
-        source: Where the predictions come from.
-        run: The finetune run; None for a table of another tool, which has sites at most.
+        source: Where the predictions come from; a table of another tool names sites at most.
     """
     rows = table.filter(pc.equal(table["part"], "test"))
     images = rows["image_id"].to_pylist()
     known: dict[str, Words] = {SITE: dict(zip(images, rows[SITE].to_pylist(), strict=True))}
     reason, others = "", [name for name in names if name != SITE]
     if others:
-        folder, reason = _archive(source, run)
-        if folder is not None:
-            known |= _of_archive(folder, others, set(images))
+        reason = source.no_archive
+        if source.archive is not None:
+            known |= _of_archive(source.archive, others, set(images))
     owners = dict(zip(images, rows["patient_key"].to_pylist(), strict=True))
     found = []
     for name in names:
@@ -75,22 +73,6 @@ def names_of(table: pa.Table, judged: Units) -> list[tuple[str, str | None]]:
     if judged.kind == "patient":
         return [(key, None) for key in sorted(set(owners.values()))]
     return [(owners[image], image) for image in sorted(owners)]
-
-
-def _archive(source: Origin, run: Path | None) -> tuple[Path | None, str]:
-    """Return the archive of the run; None and why, where it is gone or has changed."""
-    if run is None:
-        return None, "a table of another tool names sites at most"
-    folder = run / str(source.settings.get("archive", ""))
-    if not (folder / "archive.json").is_file():
-        return None, "the archive of the run is not where it was"
-    try:
-        info = archives.read_info(folder)
-    except ArtifactError as error:
-        return None, error.problem
-    if source.models is not None and info.hash != source.models.archive_hash:
-        return None, "the archive of the run has changed since"
-    return folder, ""
 
 
 def _of_archive(folder: Path, names: Sequence[str], wanted: set[str]) -> dict[str, Words]:

@@ -3,20 +3,16 @@
 What a report says of that beside the raw scores at one threshold.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-
-from medssl.config.evaluate import EvaluateSettings
 from medssl.evaluation import assessment, intervals, recalibrated, requirements, thresholds
 from medssl.evaluation.assessment import Estimate
 from medssl.evaluation.intervals import Draws
+from medssl.evaluation.judged import Judged
 from medssl.evaluation.recalibrated import Recalibrated
 from medssl.evaluation.requirements import Outcome, Requirement
 from medssl.evaluation.thresholds import ChosenCalls, FoldThreshold, Target
-from medssl.evaluation.units import Units
 from medssl.foundation.errors import GateFailed
 
 
@@ -46,19 +42,14 @@ class Deployed:
         return GateFailed("; ".join(failed), where="fail_under", fix=fix)
 
 
-def declared(settings: EvaluateSettings, table: pa.Table, judged: Units, where: str) -> Declared:
-    """Return the thresholds and requirements of some settings.
-
-    Args:
-        settings: What is asked for.
-        table: Columns as in `predictions.parquet`.
-        judged: The units of its test rows.
-        where: What the table is called in messages.
+def declared(judged: Judged) -> Declared:
+    """Return the thresholds and requirements that the settings ask for.
 
     Raises:
         DataError: The inner parts do not allow a threshold.
         UsageError: A requirement is written wrongly, or the task has no two classes.
     """
+    settings = judged.settings
     required = tuple(requirements.parse(text) for text in settings.fail_under)
     target = None
     if settings.target_sensitivity is not None:
@@ -67,34 +58,28 @@ def declared(settings: EvaluateSettings, table: pa.Table, judged: Units, where: 
         target = Target(metric="specificity", at_least=settings.target_specificity)
     chosen: tuple[FoldThreshold, ...] = ()
     if target is not None:
-        chosen = thresholds.choose(table, judged, target, aggregate=settings.aggregate, where=where)
+        chosen = thresholds.choose(
+            judged.table, judged.units, target, aggregate=settings.aggregate, where=judged.where
+        )
     return Declared(target=target, thresholds=chosen, requirements=required)
 
 
 def find(
-    settings: EvaluateSettings,
-    table: pa.Table,
-    judged: Units,
-    draws: Draws,
-    known: tuple[Declared, tuple[Estimate, ...]],
-    rebuild: Callable[[pa.Table], Units],
+    judged: Judged, draws: Draws, wanted: Declared, estimates: tuple[Estimate, ...]
 ) -> Deployed:
     """Return what became of what was declared.
 
     Args:
-        settings: How the run is judged.
-        table: Columns as in `predictions.parquet`.
-        judged: The units of its test rows.
+        judged: The predictions.
         draws: The resamples that everything in a report shares.
-        known: What was declared, and all estimates of the report.
-        rebuild: Makes units of a table as ``judged`` were made.
+        wanted: What was declared.
+        estimates: All of the report.
     """
-    wanted, estimates = known
-    calls = None
+    settings, calls = judged.settings, None
     if wanted.target is not None:
-        made = intervals.choose(settings.intervals, settings.draws, judged.n_patients)
+        made = intervals.choose(settings.intervals, settings.draws, judged.units.n_patients)
         calls = thresholds.judge(
-            judged,
+            judged.units,
             wanted.target,
             wanted.thresholds,
             draws,
@@ -103,26 +88,21 @@ def find(
         )
     return Deployed(
         calls=calls,
-        recalibration=_recalibrated(settings, table, judged, draws, rebuild),
+        recalibration=_recalibrated(judged, draws),
         requirements=requirements.check(
             wanted.requirements, estimates, calls.shares if calls else ()
         ),
     )
 
 
-def _recalibrated(
-    settings: EvaluateSettings,
-    table: pa.Table,
-    judged: Units,
-    draws: Draws,
-    rebuild: Callable[[pa.Table], Units],
-) -> Recalibrated | None:
+def _recalibrated(judged: Judged, draws: Draws) -> Recalibrated | None:
     """Return raw and recalibrated side by side, or why not."""
-    if not assessment.are_probabilities(judged):
+    units, table = judged.units, judged.table
+    if not assessment.are_probabilities(units):
         return None
-    fitted = recalibrated.fitted(table, settings.run)
-    reason = recalibrated.why_not(judged, fitted)
+    fitted = recalibrated.fitted(table, judged.source.run)
+    reason = recalibrated.why_not(units, fitted)
     if reason is not None or fitted is None:
         return Recalibrated(reason=reason)
-    moved = rebuild(recalibrated.apply(table, fitted))
-    return recalibrated.find(judged, moved, fitted, draws, settings.level)
+    moved = judged.rebuilt(recalibrated.apply(table, fitted))
+    return recalibrated.find(units, moved, fitted, draws, judged.settings.level)

@@ -1,7 +1,7 @@
 """What a report says, as one plain record: `report.json` is this, the page draws it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,28 +10,21 @@ from medssl import __version__
 from medssl.artifacts.origin import Origin
 from medssl.artifacts.site_models import FinetuneInfo
 from medssl.artifacts.splits import Splits
-from medssl.config.evaluate import EvaluateSettings
 from medssl.config.judging import Judging
 from medssl.evaluation import intervals as bootstrap
 from medssl.evaluation.agreement import Agreement
 from medssl.evaluation.assessment import (
     DEFAULT_THRESHOLD,
-    Drift,
     Estimate,
-    FoldResult,
     are_probabilities,
 )
-from medssl.evaluation.calibration_error import CalibrationError
-from medssl.evaluation.controls.verdicts import Verdict
 from medssl.evaluation.curves import Calibration, Risks, Roc
 from medssl.evaluation.decision import Decision
-from medssl.evaluation.delong import CrossCheck
 from medssl.evaluation.deployed import Deployed
-from medssl.evaluation.failures import Failures
-from medssl.evaluation.operating_points import OperatingPoint
+from medssl.evaluation.findings import Findings
+from medssl.evaluation.judged import Judged
 from medssl.evaluation.recalibrated import Recalibrated
 from medssl.evaluation.sizes import FEWEST_PATIENTS
-from medssl.evaluation.subgroups import Subgroups
 from medssl.evaluation.units import Units
 from medssl.reporting import subgroups, verdicts
 
@@ -47,33 +40,9 @@ DIGITS = 6  # of a point of a curve
 PAIR_DIGITS = 3  # of a patient's amount, significant ones
 
 
-@dataclass(frozen=True, kw_only=True)
-class Findings:
-    """Everything computed from one table of predictions."""
-
-    units: Units
-    estimates: tuple[Estimate, ...]
-    operating_points: tuple[OperatingPoint, ...]
-    folds: tuple[FoldResult, ...]
-    drifts: tuple[Drift, ...]
-    rocs: tuple[Roc, ...]
-    calibrations: tuple[Calibration, ...]
-    risks: tuple[Risks, ...]
-    cautions: tuple[str, ...]
-    notes: tuple[str, ...]
-    checks: tuple[CrossCheck, ...] = ()
-    calibration_errors: tuple[CalibrationError, ...] = ()
-    decisions: tuple[Decision, ...] = ()
-    agreements: tuple[Agreement, ...] = ()
-    controls: tuple[Verdict, ...] = ()
-    deployed: Deployed = field(default_factory=Deployed)
-    subgroups: tuple[Subgroups, ...] = ()
-    failures: Failures | None = None
-
-
-def compose(findings: Findings, origin: Origin, settings: EvaluateSettings) -> dict[str, Any]:
+def compose(findings: Findings, judged: Judged) -> dict[str, Any]:
     """Return the report as JSON values, in reading order."""
-    units = findings.units
+    units, origin, settings = judged.units, judged.source, judged.settings
     return {
         "medssl": __version__,
         "target": units.target,
@@ -91,7 +60,7 @@ def compose(findings: Findings, origin: Origin, settings: EvaluateSettings) -> d
         "estimates": [asdict(row) for row in findings.estimates],
         "delong": [asdict(row) | {"apart": row.apart} for row in findings.checks],
         "calibration_error": [asdict(row) for row in findings.calibration_errors],
-        "threshold": _threshold(units, settings),
+        "threshold": _threshold(judged),
         "operating_points": [
             asdict(point) | {"predictive": [asdict(row) for row in point.predictive]}
             for point in findings.operating_points
@@ -149,12 +118,12 @@ def unit(units: Units, settings: Judging) -> dict[str, Any]:
     }
 
 
-def _threshold(units: Units, settings: EvaluateSettings) -> dict[str, Any] | None:
+def _threshold(judged: Judged) -> dict[str, Any] | None:
     """Return the threshold and who chose it: never these data, as far as medssl knows."""
-    if isinstance(settings.threshold, str):
+    if judged.threshold is None:
         return None
-    default = settings.threshold == DEFAULT_THRESHOLD and are_probabilities(units)
-    return {"value": settings.threshold, "chosen": "default" if default else "given"}
+    default = judged.threshold == DEFAULT_THRESHOLD and are_probabilities(judged.units)
+    return {"value": judged.threshold, "chosen": "default" if default else "given"}
 
 
 def cohort(units: Units, models: FinetuneInfo | None = None) -> dict[str, Any]:

@@ -5,7 +5,6 @@ read makes a control *not assessed*; it never fails the evaluation, and never pa
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,7 +17,6 @@ from numpy.typing import NDArray
 from medssl.artifacts import archive as archives
 from medssl.artifacts.origin import Origin
 from medssl.config.controls import NAMES
-from medssl.config.judging import Judging
 from medssl.evaluation import intervals, sizes, units
 from medssl.evaluation.controls import (
     duplicates,
@@ -32,6 +30,7 @@ from medssl.evaluation.controls import (
 )
 from medssl.evaluation.controls.sides import Sides
 from medssl.evaluation.controls.verdicts import Verdict, not_assessed
+from medssl.evaluation.judged import Judged
 from medssl.evaluation.metrics import Floats
 from medssl.evaluation.units import Ints, Units
 from medssl.foundation import seeding
@@ -46,17 +45,6 @@ _CLASSES = ("binary", "multi_class", "ordinal")
 
 class _CannotTell(Exception):
     """A control cannot run; the text says why."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judged:
-    """What is controlled: predictions and where they come from."""
-
-    run: Path | None  # None: a table of another tool
-    source: Origin
-    table: pa.Table  # predictions
-    units: Units
-    settings: Judging
 
 
 def run(
@@ -96,20 +84,19 @@ class _Work:
     @cached_property
     def run(self) -> Path:
         """The finetune run."""
-        if self.judged.run is None or self.judged.source.splits is None:
+        source = self.judged.source
+        if source.run is None or source.splits is None:
             raise _CannotTell("a table of another tool: images and training are not known")
-        return self.judged.run
+        return source.run
 
     @cached_property
     def archive(self) -> Path:
         """The archive of the run, if it is there and has not changed."""
-        models = self.judged.source.models
-        folder = self.run / str(self.judged.source.settings.get("archive", ""))
-        if not (folder / "archive.json").is_file():
-            raise _CannotTell("the archive of the run is not where it was")
-        if models is not None and archives.read_info(folder).hash != models.archive_hash:
-            raise _CannotTell("the archive of the run has changed since")
-        return folder
+        _ = self.run
+        source = self.judged.source
+        if source.archive is None:
+            raise _CannotTell(source.no_archive)
+        return source.archive
 
     @cached_property
     def cohort(self) -> "Cohort":

@@ -1,8 +1,10 @@
 """Words about units, read from an archive, from labels and from the predictions."""
 
+from dataclasses import replace
+
 import pytest
 
-from medssl.artifacts import archive, site_models, tables
+from medssl.artifacts import archive, origin, site_models, tables
 from medssl.artifacts.origin import Origin
 from medssl.evaluation import attributes, units
 
@@ -47,8 +49,11 @@ def read(tmp_path, table_of):
         judged = units.build(
             table, target="finding", aggregate="mean", where="table", grouped=grouped
         )
-        source = Origin(predictions_sha256="", settings={"archive": "../archive"}, models=model(of))
-        found = attributes.read(names, table, judged, source, run)
+        source = Origin(predictions_sha256="")
+        if run:
+            folder, reason = origin.archive_of(run / "../archive", model(of))
+            source = replace(source, run=run, archive=folder, no_archive=reason)
+        found = attributes.read(names, table, judged, source)
         return {one.name: one for one in found}
 
     return build

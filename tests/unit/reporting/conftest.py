@@ -24,13 +24,32 @@ from medssl.evaluation import (
     units,
 )
 from medssl.evaluation.cautions import Circumstances
+from medssl.evaluation.findings import Findings
+from medssl.evaluation.judged import Judged
 from medssl.evaluation.label_efficiency import RANDOM, Arm
 from medssl.evaluation.significance import Plan
 from medssl.evaluation.trainings import Trainings
-from medssl.reporting import side_by_side
-from medssl.reporting.contents import Findings, compose
+from medssl.reporting import contents, side_by_side
 
 SAME = {"kind": RANDOM, "start": RANDOM, "schedule": "full"}
+
+
+def compose(found, origin, settings):
+    """Return a report on findings as the stage composes it; their table is not looked at."""
+    judged = Judged(
+        source=origin,
+        table=tables.build([], predictions.PREDICTIONS),
+        where="table",
+        units=found.units,
+        threshold=operating_points.declared(settings, found.units),
+        settings=settings,
+    )
+    return contents.compose(found, judged)
+
+
+@pytest.fixture(scope="session", name="compose")
+def _compose():
+    return compose
 
 
 def _rows(n_patients, classes, seed):

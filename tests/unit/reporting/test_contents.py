@@ -7,7 +7,6 @@ from medssl.artifacts import report as reports
 from medssl.artifacts.origin import Origin
 from medssl.artifacts.site_models import FinetuneInfo
 from medssl.config.task import Task
-from medssl.reporting.contents import compose
 
 INFO = {
     "archive_hash": "ff00",
@@ -95,7 +94,9 @@ def test_a_foreign_table_has_its_digest_only(foreign_report):
         ),
     ],
 )
-def test_inputs_say_where_the_weights_came_from(findings_of, splits, settings, init, expected):
+def test_inputs_say_where_the_weights_came_from(
+    compose, findings_of, splits, settings, init, expected
+):
     models = FinetuneInfo(**{**INFO, "init": init})
     origin = Origin(predictions_sha256="ab", splits=splits, models=models)
     provenance = compose(findings_of(), origin, settings)["provenance"]
@@ -104,7 +105,7 @@ def test_inputs_say_where_the_weights_came_from(findings_of, splits, settings, i
     assert provenance["notes"] == ["positive class: 1"]
 
 
-def test_the_threshold_says_who_chose_it(report, findings_of, splits, settings):
+def test_the_threshold_says_who_chose_it(compose, report, findings_of, splits, settings):
     assert report["threshold"] == {"value": 0.5, "chosen": "default"}
     origin = Origin(predictions_sha256="ab", splits=splits)
     for threshold, expected in ((0.3, {"value": 0.3, "chosen": "given"}), ("none", None)):
