@@ -41,6 +41,8 @@ def judge(images: Units, site: NDArray[np.str_], counts: Ints, level: float, see
     parts = [f"{v:.3f} ({a:.3f} to {b:.3f})" for v, a, b in zip(values, low, high, strict=True)]
     tells = values[0] >= TELLING and low[0] > _CHANCE
     nothing_else = tells and low[1] > _CHANCE and not low[2] > _CHANCE
+    if high[0] < _CHANCE:  # what a site has more of in training it then has less of in testing
+        parts[0] += ", below 0.5 as sites do not differ,"
     text = f"AUROC {parts[0]} by the site alone; the model {parts[1]}, within sites {parts[2]}"
     if nothing_else:
         text += ": it is not shown to tell more than the site"

@@ -324,6 +324,18 @@ def test_a_site_that_tells_the_label_is_found(units_of, confounded, sees, light)
     assert again == found
 
 
+def test_a_site_with_the_same_share_as_the_others_says_why_it_is_below_chance(units_of):
+    units, _ = _of_sites(units_of, 0, confounded=False, sees="label")
+    where = np.empty(240, dtype="<U1")
+    for label in (0, 1):  # in each class every other patient
+        rows = np.flatnonzero(units.truth[:, 0] == label)
+        where[rows[::2]], where[rows[1::2]] = "a", "b"
+    found = site.judge(units, where, counts_of(units), 0.95, seed=0)
+    assert found.light == "pass"
+    assert found.high < 0.5
+    assert "below 0.5 as sites do not differ, by the site alone" in found.said
+
+
 def test_a_single_site_cannot_be_compared(units_of):
     units, where = _of_sites(units_of, 0, confounded=False, sees="label")
     for names_of in (np.full_like(where, "a"), np.full_like(where, "")):
