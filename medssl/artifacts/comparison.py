@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from medssl.artifacts import records, report, tables
 
-SCHEMA = "medssl.comparison/2"
+SCHEMA = "medssl.comparison/3"
+REMAKE = "compare the runs again in another folder: medssl compare RUN RUN"
 DIFFERENCES_SCHEMA = "medssl.differences/1"
-_SINCE_2: dict[str, Any] = {"tests": [], "trainings": [], "label_efficiency": [], "ablation": None}
 DIFFERENCES = pa.schema(
     [
         ("run", pa.string()),
@@ -45,12 +45,13 @@ def write_tables(folder: Path, comparison: Mapping[str, Any]) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Return `comparison.json`; one of version 1 had no tests and no curves.
+    """Return `comparison.json`.
 
     Raises:
-        ArtifactError: The file is missing or of another schema.
+        ArtifactError: The file is missing, of another schema, or of version 1 or 2, which knew one
+            target with its classes only.
     """
-    return _SINCE_2 | records.read(folder / "comparison.json", SCHEMA)
+    return records.read(folder / "comparison.json", SCHEMA, remake=REMAKE)
 
 
 def read_differences(folder: Path) -> pa.Table:

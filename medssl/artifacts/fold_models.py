@@ -1,11 +1,12 @@
 """`folds/k/fold.json`: what belongs to the model of one fold besides its weights."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from medssl.artifacts import records
+from medssl.foundation import files
 
 SCHEMA = "medssl.fold/1"
 
@@ -46,3 +47,14 @@ def read_all(run: Path) -> tuple[FoldModel, ...]:
     """
     found = [read(path.parent) for path in sorted(run.glob("folds/*/fold.json"))]
     return tuple(sorted(found, key=lambda one: (one.repeat, one.fold)))
+
+
+def weights(run: Path) -> tuple[Path, ...]:
+    """Return the weights of every fold of a run, in the order of the folds."""
+    found = run.glob("folds/*/model.safetensors")
+    return tuple(sorted(found, key=lambda path: int(path.parent.name)))
+
+
+def weights_sha256(paths: Sequence[Path]) -> str:
+    """Return one digest of the weights of several models, as `medssl predict` records it."""
+    return files.sha256_text("".join(files.sha256(path) for path in paths))

@@ -1,70 +1,104 @@
 """Predictions of any tool: a CSV or Parquet table with `patient_id`, `label` and `score`.
 
-Optional columns: `image_id`, `site`, `fold`, `repeat`; others are left out. Foreign ids are
-replaced by running numbers on reading. The numbers follow the sorted order of the ids, so that
-results do not depend on the order of rows; they serve the computation and are not written.
+Several classes have a column ``score_<class>`` each, and their name as the label; several targets,
+or amounts, have a row each and a column `target`. Optional columns: `image_id`, `site`, `fold`,
+`repeat`, and those that are asked for by name; others are left out. Foreign ids are replaced by the
+pseudonyms an archive gives the same patients under the same key, before anything else sees them;
+no message repeats what stands in a cell.
 """
 
 import csv
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medssl.artifacts import predictions, tables
+from medssl.artifacts import foreign_columns, predictions, tables
+from medssl.artifacts.foreign_columns import SCORE_OF, TARGET, Form
+from medssl.config.subgroups import MOST_GROUPS
+from medssl.config.task import Kind, Task
 from medssl.foundation.errors import DataError
+from medssl.foundation.wording import counted
 
-REQUIRED = ("patient_id", "label", "score")
-OPTIONAL = ("image_id", "site", "fold", "repeat")
-TARGET = "label"
 MOST_PROBLEMS = 5  # shown at once
-_LABELS = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0}
+MOST_LETTERS = 40  # of a word that makes groups; beyond it there is a text
+_LABELS = {"1": 1.0, "1.0": 1.0, "true": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0}
 _NO_ID = {"", "nan", "none", "null", "nat", "<na>"}  # what tools write for an absent value
+_KEY = re.compile(r"[a-z2-7]{26}")  # what a pseudonym looks like
 _SURPLUS = "\0surplus"  # key of cells beyond the header
+_ROUNDING = 0.01  # of scores that are to add up to 1
+Row = dict[str, Any]
 
 
-def read(path: Path) -> pa.Table:
-    """Return a foreign table with the columns of `predictions.parquet`, all rows for testing.
+class Pseudonyms(Protocol):
+    """What names patients and images, such as the institution's key."""
 
-    A missing `image_id` makes every row an image of its own.
+    def patient(self, patient: str) -> str:
+        """Return the pseudonym of a patient id."""
+
+    def image(self, *parts: str) -> str:
+        """Return the pseudonym of what the parts name together."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Foreign:
+    """A table of another tool, under pseudonyms."""
+
+    table: pa.Table  # columns as in `predictions.parquet`, all rows for testing
+    task: Task
+    words: Mapping[str, Mapping[str, str | None]]  # by column that was asked for, then by image id
+
+
+def read(
+    path: Path,
+    pseudonyms: Callable[[], Pseudonyms],
+    *,
+    kind: Kind | Literal["auto"] = "auto",
+    columns: Sequence[str] = (),
+) -> Foreign:
+    """Return a foreign table.
+
+    Without `image_id` a row is an image: the only one of its patient, or one of several.
+
+    Args:
+        path: CSV or Parquet.
+        pseudonyms: Called once the table is known to be sound.
+        kind: Of the task; auto tells it from the columns, and takes no number for an amount.
+        columns: Whose words are wanted; those that are not there are left out.
 
     Raises:
-        DataError: The file is missing or unreadable, a column is missing or there twice, or a cell
-            is wrong; the first wrong cells are named by line and column. What stands in the file
-            is never repeated: a row that slipped by one cell has a name where a label should be.
+        DataError: The file is missing or unreadable, a column is missing or there twice, columns
+            of two kinds of task are mixed, a column has too many words for groups, or a cell is
+            wrong; the first wrong cells are named by line and column. What stands in the file is
+            never repeated: a row that slipped by one cell has a name where a label should be.
     """
     if not path.is_file():
         raise DataError("no such file", where=str(path), fix="give a CSV or Parquet table")
     is_parquet = path.suffix.lower() in {".parquet", ".pq"}
-    names, rows = _read_parquet(path) if is_parquet else _read_csv(path)
-    parsed = _parse(rows, path, "row" if is_parquet else "line")
-    if "image_id" not in names:
-        _require_one_row_each(parsed, path)
-    return _numbered(parsed)
+    names, rows = (_read_parquet if is_parquet else _read_csv)(path, columns)
+    form = foreign_columns.form_of(names, kind, columns, path)
+    parsed = _parse(rows, form, path, "row" if is_parquet else "line")
+    for row, raw in zip(parsed, _image_names(parsed, path, named="image_id" in names), strict=True):
+        row["image"] = raw
+    task = _task(parsed, form, kind, path)
+    _require_groups(parsed, form, path)
+    return _under_pseudonyms(parsed, form, task, pseudonyms())
 
 
-def _require_columns(names: Sequence[str], path: Path) -> None:
-    counts = Counter(names)
-    wrong = [f"lacks the column {name!r}" for name in REQUIRED if not counts[name]]
-    wrong += [f"has {counts[n]} columns {n!r}" for n in (*REQUIRED, *OPTIONAL) if counts[n] > 1]
-    if wrong:
-        raise DataError(
-            wrong[0],
-            where=str(path),
-            fix=f"name the columns {', '.join(REQUIRED)} (optional: {', '.join(OPTIONAL)}), "
-            "each once",
-        )
-
-
-def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, Mapping[str, str]]]]:
+def _read_csv(
+    path: Path, columns: Sequence[str]
+) -> tuple[list[str], list[tuple[int, Mapping[str, str]]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, restkey=_SURPLUS, restval="", strict=True)
             names = list(reader.fieldnames or [])
-            _require_columns(names, path)
+            foreign_columns.require_each_once(names, columns, path)
             return names, [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
@@ -72,11 +106,14 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, Mapping[str, str]]
         ) from error
 
 
-def _read_parquet(path: Path) -> tuple[list[str], list[tuple[int, Mapping[str, str]]]]:
+def _read_parquet(
+    path: Path, columns: Sequence[str]
+) -> tuple[list[str], list[tuple[int, Mapping[str, str]]]]:
     try:
         with pq.ParquetFile(path) as file:
-            _require_columns(file.schema_arrow.names, path)
-            names = [name for name in file.schema_arrow.names if name in {*REQUIRED, *OPTIONAL}]
+            every = file.schema_arrow.names
+            foreign_columns.require_each_once(every, columns, path)
+            names = [name for name in every if foreign_columns.is_read(name, columns)]
             rows = file.read(columns=names).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(
@@ -87,15 +124,15 @@ def _read_parquet(path: Path) -> tuple[list[str], list[tuple[int, Mapping[str, s
 
 
 def _parse(
-    rows: Iterable[tuple[int, Mapping[str, str]]], path: Path, word: str
-) -> list[dict[str, object]]:
+    rows: Iterable[tuple[int, Mapping[str, str]]], form: Form, path: Path, word: str
+) -> list[Row]:
     """Return typed rows; collect what is wrong and say it together."""
-    parsed: list[dict[str, object]] = []
+    parsed: list[Row] = []
     problems: list[tuple[int, str]] = []
     for number, row in rows:
-        problems += [(number, text) for text in _problems(row)]
+        problems += [(number, text) for text in _problems(row, form)]
         if not problems:
-            parsed.append(_typed(row, number))
+            parsed.append(_typed(row, form))
     if problems:
         (first, text), *others = problems
         shown = [text, *(f"{word} {n}: {other}" for n, other in others[: MOST_PROBLEMS - 1])]
@@ -108,73 +145,165 @@ def _parse(
     return parsed
 
 
-def _problems(row: Mapping[str, str]) -> Iterator[str]:
+def _problems(row: Mapping[str, str], form: Form) -> Iterator[str]:
     """Say what is wrong with a row, without repeating any cell."""
     if _SURPLUS in row:
         yield "more cells than the header has columns"
         return
-    for name in ("patient_id", "image_id"):
+    for name in (form.who, "image_id", TARGET):
         if name in row and row[name].strip().lower() in _NO_ID:
-            yield f"{name}: no id"
-    if row["label"].strip().lower() not in _LABELS:
-        yield "label: not 0 or 1"
-    if not _is_finite(row["score"]):
-        yield "score: not a number"
+            yield f"{name}: no {'name' if name == TARGET else 'id'}"
+    if form.who == "patient_key" and not _KEY.fullmatch(row[form.who].strip()):
+        yield "patient_key: not a key of an archive"
+    yield from _wrong_scores(row, form)
     for name in ("fold", "repeat"):
         if row.get(name, "").strip() and not _is_whole(row[name]):
             yield f"{name}: not a whole number from 0"
+    for name in (*form.words, *([TARGET] if TARGET in row else [])):
+        text = row[name].strip()
+        if len(text) > MOST_LETTERS or not text.isprintable():
+            yield f"{name}: a text, not a word"
 
 
-def _typed(row: Mapping[str, str], number: int) -> dict[str, object]:
+def _wrong_scores(row: Mapping[str, str], form: Form) -> Iterator[str]:
+    label = row["label"].strip()
+    if form.classes and label not in form.classes:
+        yield f"label: no class with a column {SCORE_OF}"
+    elif form.kind == "regression" and not _is_finite(label):
+        yield "label: not a number"
+    elif not form.classes and form.kind != "regression" and label.lower() not in _LABELS:
+        yield "label: not 0 or 1"
+    wrong = [name for name in form.scores if not _is_finite(row[name])]
+    yield from (f"{name}: not a number" for name in wrong)
+    if form.classes and not wrong:
+        shares = [float(row[name]) for name in form.scores]
+        if min(shares) < 0 or abs(sum(shares) - 1) > _ROUNDING:
+            yield f"{SCORE_OF}: not probabilities that add up to 1"
+
+
+def _typed(row: Mapping[str, str], form: Form) -> Row:
+    label = row["label"].strip()
+    amount = float(label) if form.kind == "regression" else _LABELS.get(label.lower(), 0.0)
+    words = ((name, row[name].strip()) for name in form.words)
     return {
-        "patient_id": row["patient_id"].strip(),
-        "image_id": row.get("image_id", "").strip() or f"\0{number}",
+        "patient": row[form.who].strip(),
+        "image_id": row.get("image_id", "").strip(),
         "site": row.get("site", "").strip() or None,
-        "label": _LABELS[row["label"].strip().lower()],
-        "score": float(row["score"]),
+        "target": row.get(TARGET, "").strip() or foreign_columns.UNNAMED,
+        "labels": tuple(float(label == name) for name in form.classes) or (amount,),
+        "scores": tuple(float(row[name]) for name in form.scores),
         "fold": int(float(row["fold"])) if row.get("fold", "").strip() else None,
         "repeat": int(float(row["repeat"])) if row.get("repeat", "").strip() else 0,
+        "words": tuple(None if text.lower() in _NO_ID else text for _, text in words),
     }
 
 
-def _require_one_row_each(rows: list[dict[str, object]], path: Path) -> None:
-    """Without image ids the rows of one image in several repeats cannot be told apart.
+def _image_names(rows: Sequence[Row], path: Path, *, named: bool) -> list[tuple[str, ...]]:
+    """Return what names the image of each row, whatever the order of rows.
 
-    Several rows of a patient are then several images, which only works within one repeat, or one
-    row per patient and repeat, which makes the patient the image.
+    Without image ids the rows of one image in several repeats, or of several targets, cannot be
+    told apart: a patient has one image then. Otherwise several rows are several images, and their
+    content says which is which.
     """
-    if len({row["repeat"] for row in rows}) == 1:
-        return
-    if len({(row["patient_id"], row["repeat"]) for row in rows}) < len(rows):
+    if named:
+        return [("named", row["image_id"]) for row in rows]
+    held: dict[str, list[int]] = defaultdict(list)
+    for n, row in enumerate(rows):
+        held[row["patient"]].append(n)
+    places = Counter((row["patient"], row["repeat"], row["target"]) for row in rows)
+    if max(places.values()) == 1:
+        return [("patient", row["patient"]) for row in rows]
+    if len({(row["repeat"], row["target"]) for row in rows}) > 1:
         raise DataError(
             "a patient has several rows in one repeat, and the images cannot be told apart",
             where=str(path),
             fix="add a column image_id",
         )
-    for row in rows:
-        row["image_id"] = row["patient_id"]
+    found: list[tuple[str, ...]] = [()] * len(rows)
+    for patient, members in held.items():
+        for rank, n in enumerate(sorted(members, key=lambda n: repr(sorted(rows[n].items())))):
+            found[n] = ("row", patient, str(rank))
+    return found
 
 
-def _numbered(rows: list[dict[str, object]]) -> pa.Table:
-    patients = _ranks("p", {str(row["patient_id"]) for row in rows})
-    images = _ranks("i", {str(row["image_id"]) for row in rows})
-    return tables.build(
-        [
-            {
-                **row,
-                "patient_key": patients[str(row["patient_id"])],
-                "image_id": images[str(row["image_id"])],
-                "target": TARGET,
-                "part": "test",
-            }
-            for row in rows
-        ],
-        predictions.PREDICTIONS,
+def _task(rows: Sequence[Row], form: Form, kind: Kind | Literal["auto"], path: Path) -> Task:
+    """Return what was predicted; of several targets only their number was not known before."""
+    names = tuple(sorted({row["target"] for row in rows}))
+    found = form.kind
+    if found == "binary" and len(names) > 1:
+        found = "multi_label"
+    if kind not in ("auto", found):
+        raise DataError(
+            f"{counted(len(names), 'target')} of two classes each, and not {kind}",
+            where=str(path),
+            fix=f"--set task={found}, or leave it out",
+        )
+    if len(names) > MOST_GROUPS:
+        raise DataError(
+            f"the column {TARGET} has {len(names)} different values",
+            where=str(path),
+            fix=f"judge at most {MOST_GROUPS} targets at once; look for rows that slipped",
+        )
+    two = found == "binary"
+    return Task(
+        kind=found,
+        targets=names,
+        classes=form.classes or (() if found == "regression" else ("0", "1")),
+        positive="1" if two else None,
     )
 
 
-def _ranks(letter: str, ids: set[str]) -> dict[str, str]:
-    return {name: f"{letter}{rank:09d}" for rank, name in enumerate(sorted(ids))}
+def _require_groups(rows: Sequence[Row], form: Form, path: Path) -> None:
+    """Refuse columns that make no groups, and images with two words in one of them."""
+    for place, name in enumerate(form.words):
+        pairs = {(row["image"], row["words"][place]) for row in rows}
+        n_words = len({word for _, word in pairs if word is not None})
+        if n_words > MOST_GROUPS:
+            raise DataError(
+                f"the column {name!r} has {n_words} different values, and at most {MOST_GROUPS} "
+                "make groups",
+                where=str(path),
+                fix=f"put them into bands, such as 40-49, or leave {name} out of --subgroups",
+            )
+        if len(pairs) > len({image for image, _ in pairs}):
+            raise DataError(
+                f"an image has two values in the column {name!r}",
+                where=str(path),
+                fix="write the same value in all rows of an image",
+            )
+
+
+def _under_pseudonyms(rows: Sequence[Row], form: Form, task: Task, key: Pseudonyms) -> Foreign:
+    """Return the rows, one for each class, with pseudonyms in place of ids."""
+    known = form.who == "patient_key"  # pseudonyms already
+    patients = {row["patient"]: row["patient"] if known else "" for row in rows}
+    for name in patients if not known else ():
+        patients[name] = key.patient(name)
+    images = {
+        raw: raw[1] if known and raw[0] == "named" and _KEY.fullmatch(raw[1])
+        else key.image("table", raw[0], *raw[1:])
+        for raw in {row["image"] for row in rows}
+    }  # fmt: skip
+    built = [
+        {
+            "image_id": images[row["image"]],
+            "patient_key": patients[row["patient"]],
+            "site": row["site"],
+            "target": f"{row['target']}={form.classes[k]}" if form.classes else row["target"],
+            "label": label,
+            "score": score,
+            "repeat": row["repeat"],
+            "fold": row["fold"],
+            "part": "test",
+        }
+        for row in rows
+        for k, (label, score) in enumerate(zip(row["labels"], row["scores"], strict=True))
+    ]
+    words = {
+        name: {images[row["image"]]: row["words"][place] for row in rows}
+        for place, name in enumerate(form.words)
+    }
+    return Foreign(table=tables.build(built, predictions.PREDICTIONS), task=task, words=words)
 
 
 def _is_finite(text: str) -> bool:

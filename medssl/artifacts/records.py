@@ -13,8 +13,13 @@ from medssl.foundation.errors import ArtifactError
 T = TypeVar("T")
 
 
-def read(path: Path, expected: str) -> dict[str, Any]:
+def read(path: Path, expected: str, *, remake: str | None = None) -> dict[str, Any]:
     """Return the record at ``path`` without its schema key.
+
+    Args:
+        path: The file.
+        expected: Its schema as this version writes it.
+        remake: What makes the file anew, where older ones are refused; None: they are read.
 
     Raises:
         ArtifactError: The file is missing, is not JSON, or has another schema.
@@ -27,7 +32,7 @@ def read(path: Path, expected: str) -> dict[str, Any]:
         raise ArtifactError("not a JSON file", where=str(path), fix=schema.RESTORE) from error
     if not isinstance(record, dict):
         raise ArtifactError("not a JSON object", where=str(path), fix=schema.RESTORE)
-    schema.require(record.pop("schema", None), expected, where=path)
+    schema.require(record.pop("schema", None), expected, where=path, remake=remake)
     return record
 
 

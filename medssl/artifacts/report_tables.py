@@ -22,14 +22,25 @@ OPERATING_POINTS = (
     "column", "threshold", "true_positives", "false_negatives", "false_positives",
     "true_negatives", "metric", "prevalence", "value", "low", "high", "interval",
 )  # fmt: skip
-NAMES = ("estimates", "folds", "operating_points")
+SUBGROUPS = (
+    "attribute", "column", "group", "n_patients", "n_units", "n_events", "patients_with",
+    "patients_without", "metric", "title", "calls", "value", "low", "high", "interval", "undefined",
+    "not_assessed",
+)  # fmt: skip
+SUBGROUP_GAPS = (
+    "attribute", "column", "metric", "title", "worst", "best", "n_groups", "value", "low", "high",
+    "interval",
+)  # fmt: skip
+NAMES = ("estimates", "folds", "operating_points", "subgroups", "subgroup_gaps")
 
 _HEADS = {
     "title": "Metric", "metric": "Metric", "column": "Target", "threshold": "Threshold",
     "value": "Estimate", "interval": "Interval", "n_patients": "Patients", "n_units": "Units",
     "n_events": "Positive", "repeat": "Repeat", "fold": "Fold", "auroc": "AUROC",
     "prevalence": "Prevalence", "compared": "No skill or ideal", "true_positives": "TP",
-    "false_negatives": "FN", "false_positives": "FP", "true_negatives": "TN",
+    "false_negatives": "FN", "false_positives": "FP", "true_negatives": "TN", "attribute": "By",
+    "group": "Group", "calls": "Calls at", "not_assessed": "Not assessed", "worst": "Worst group",
+    "best": "Best group", "n_groups": "Groups",
 }  # fmt: skip
 _SHOWN = {  # columns of the LaTeX tables; `low to high` stands for two
     "estimates": (
@@ -41,15 +52,26 @@ _SHOWN = {  # columns of the LaTeX tables; `low to high` stands for two
         "column", "threshold", "true_positives", "false_negatives", "false_positives",
         "true_negatives", "metric", "prevalence", "value", "low to high",
     ),
+    "subgroups": (
+        "attribute", "column", "group", "n_patients", "n_units", "n_events", "title", "calls",
+        "value", "low to high", "not_assessed",
+    ),
+    "subgroup_gaps": (
+        "attribute", "column", "title", "worst", "best", "n_groups", "value", "low to high",
+    ),
 }  # fmt: skip
 _ESCAPES = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
     "%": r"\%", "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\char34{}",
-    "≥": r"$\geq$", "≤": r"$\leq$", "–": "--", "\N{MINUS SIGN}": "$-$",
+    "×": r"$\times$", "≥": r"$\geq$", "≤": r"$\leq$", "–": "--", "\N{MINUS SIGN}": "$-$",
     "[": "{[}", "]": "{]}",  # after a line break LaTeX would take a bracket for a length
     "*": "{*}",  # and a star for a break that keeps lines on one page
 }  # fmt: skip
+_WORDS = (
+    "title", "column", "metric", "attribute", "group", "calls", "not_assessed", "worst", "best",
+    "variable", "category",
+)  # fmt: skip
 _FORMULA = re.compile(r"\s*[=+\-@]")
 
 
@@ -81,6 +103,42 @@ def operating_points(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield counts | {name: row.get(name) for name in OPERATING_POINTS[6:]}
 
 
+def subgroups(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield one row per group and metric; one with the reason where nothing was assessed.
+
+    `calls` says by which thresholds a sensitivity or specificity is: threshold, that of the report,
+    or chosen_thresholds, those of each model.
+    """
+    for one in report["subgroups"]:
+        if one["reason"]:
+            yield {"attribute": one["attribute"], "not_assessed": one["reason"]}
+        for group in one["groups"]:
+            counts = {name: group.get(name) for name in SUBGROUPS if name in group}
+            of = {"attribute": one["attribute"], "group": group["name"], **counts}
+            if group["too_few"]:
+                yield of | {"not_assessed": too_few(group)}
+            for value in group["values"]:
+                called = value["metric"] in ("sensitivity", "specificity")
+                yield of | value | {"calls": one["calls"] if called else None}
+
+
+def subgroup_gaps(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield one row per attribute, column and metric that two groups or more have."""
+    for one in report["subgroups"]:
+        for gap in one["gaps"]:
+            yield {"attribute": one["attribute"], **gap}
+
+
+def too_few(group: Mapping[str, Any]) -> str:
+    """Return why a group is counted and not judged.
+
+    >>> too_few({"patients_with": 1, "patients_without": 24})
+    'too few patients: 1 positive, 24 negative'
+    """
+    counts = f"{group['patients_with']} positive, {group['patients_without']} negative"
+    return f"too few patients: {counts}"
+
+
 def as_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
     r"""Return rows as CSV with full precision, empty where there is no value.
 
@@ -96,12 +154,16 @@ def as_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
     return stream.getvalue()
 
 
-def as_latex(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
+def as_latex(
+    rows: Iterable[Mapping[str, Any]],
+    columns: Sequence[str],
+    heads: Mapping[str, str] = _HEADS,
+) -> str:
     """Return rows as a LaTeX `tabular` that needs no package."""
     drawn = [" & ".join(_shown(row, name) for name in columns) + r" \\" for row in rows]
-    sides = "".join("l" if name in ("title", "column", "metric") else "r" for name in columns)
-    heads = " & ".join(_HEADS.get(name, "Low to high") for name in columns) + r" \\"
-    lines = [rf"\begin{{tabular}}{{{sides}}}", r"\hline", heads, r"\hline"]
+    sides = "".join("l" if name in _WORDS else "r" for name in columns)
+    above = " & ".join(escape(heads.get(name, "Low to high")) for name in columns) + r" \\"
+    lines = [rf"\begin{{tabular}}{{{sides}}}", r"\hline", above, r"\hline"]
     return "\n".join([*lines, *drawn, r"\hline", r"\end{tabular}", ""])
 
 
@@ -120,6 +182,10 @@ def _table(name: str, report: Mapping[str, Any]) -> tuple[list[Any], tuple[str, 
         return list(report["estimates"]), ESTIMATES
     if name == "folds":
         return list(report["folds"]["rows"]), FOLDS
+    if name == "subgroups":
+        return list(subgroups(report)), SUBGROUPS
+    if name == "subgroup_gaps":
+        return list(subgroup_gaps(report)), SUBGROUP_GAPS
     return list(operating_points(report)), OPERATING_POINTS
 
 

@@ -8,9 +8,10 @@ import typer
 from medssl.cli import console, options
 
 if TYPE_CHECKING:
-    from medssl.stages.compare import CompareResult
+    from medssl.stages.compare import CompareResult, Made
 
-SHOWN = ("auroc", "average_precision", "brier")  # metrics on the console; the page has all
+
+MOST_RUNS = 4  # whose estimates are printed in several metrics; the page has all
 
 
 def compare(  # noqa: PLR0913 - one parameter per option
@@ -38,8 +39,9 @@ def compare(  # noqa: PLR0913 - one parameter per option
     tests: Annotated[
         str | None,
         typer.Option(
-            help="Metrics with p-values, as a,b: auroc, average_precision, brier, scaled_brier; "
-            "default auroc."
+            help="Metrics with p-values, as a,b: auroc, average_precision, brier, scaled_brier; of "
+            "ordered classes quadratic_kappa, linear_kappa, class_mae; of amounts mae, rmse, r2, "
+            "pearson, spearman; default auroc, or mae."
         ),
     ] = None,
     permutations: Annotated[
@@ -80,7 +82,7 @@ def compare(  # noqa: PLR0913 - one parameter per option
         return
     result = stage.run(settings, folder, console.RichReporter(), resume=resume)
     rows = [
-        *zip(result.runs, _made(result), strict=True),
+        *((one.name, _made(one)) for one in result.made),
         *_numbers(result),
         *_tests(result),
         *_trainings(result),
@@ -92,31 +94,38 @@ def compare(  # noqa: PLR0913 - one parameter per option
     console.show("compare", result, rows, as_json=as_json)
 
 
-def _made(result: "CompareResult") -> list[str]:
-    """Return how each run was made."""
-    made = zip(result.schedules, result.inits, strict=True)
-    return [f"schedule {schedule}, encoder {init}" for schedule, init in made]
+def _made(one: "Made") -> str:
+    """Return how a run was made."""
+    share = f", {one.fraction:.3g} of all" if one.fraction < 1 else ""
+    patients = f"{one.training_patients:.0f} training patients{share}"
+    return f"schedule {one.schedule}, from {one.start}, {patients}"
 
 
 def _numbers(result: "CompareResult") -> list[tuple[str, object]]:
-    """Return estimates and differences by metric; of several classes the macro average."""
+    """Return estimates and differences of what the page draws, or of many runs what is first."""
+    from medssl.evaluation import leading
+    from medssl.reporting import side_by_side
+
     rows: list[tuple[str, object]] = []
-    for metric in SHOWN:
-        column = next((row.column for row in result.differences if row.metric == metric), None)
+    several = len(result.columns) > 1
+    there = ((row.metric, row.column) for row in result.differences)
+    better = {row.metric: side_by_side.BETTER[row.higher_is_better] for row in result.differences}
+    chosen = leading.shown if len(result.made) <= MOST_RUNS else leading.first
+    for metric, column in chosen(result.task, there):
         estimates = [
             (name, one)
             for name, found in result.estimates.items()
             for one in found
             if (one.metric, one.column) == (metric, column)
         ]
-        if not estimates:
-            continue
-        rows.append((estimates[0][1].title, ""))
+        of = f", {column}" if several else ""
+        rows.append((f"{estimates[0][1].title}{of} (better: {better[metric]})", ""))
         for name, one in estimates:
-            rows.append((f"  {name}", f" {one.value:.3f}  ({one.low:.3f} to {one.high:.3f})"))
+            found = f"{one.value:z.3f}  ({one.low:z.3f} to {one.high:z.3f})"
+            rows.append((f"  {name}", f" {found}"))
         rows += [
             (f"  {row.run} minus {row.against}",
-             f"{row.value:+.3f}  ({row.low:+.3f} to {row.high:+.3f})")
+             f"{row.value:+z.3f}  ({row.low:+z.3f} to {row.high:+z.3f})")
             for row in result.differences
             if (row.metric, row.column) == (metric, column)
         ]  # fmt: skip
@@ -129,8 +138,8 @@ def _tests(result: "CompareResult") -> list[tuple[str, object]]:
     for row in result.tests:
         if not rows:
             family = f" and Holm's correction for {row.family}" * (row.family > 1)
-            rows.append(("p by swapping patients" + family, ""))
-        what = "" if {one.metric for one in result.tests} == {"auroc"} else f", {row.title}"
+            rows.append(("p by swapping patients" + family + ", exploratory", ""))
+        what = f", {row.title}" + f" of {row.column}" * (len(result.columns) > 1)
         corrected = f"; corrected {row.p_holm:.2g}" * (row.family > 1)
         name = f"  {row.run} minus {row.against}{what}"
         rows.append((name, f" {row.p:.2g}{corrected}  (at best {row.smallest_p:.2g})"))
@@ -138,7 +147,15 @@ def _tests(result: "CompareResult") -> list[tuple[str, object]]:
 
 
 def _trainings(result: "CompareResult") -> list[tuple[str, object]]:
-    """Return how AUROCs vary from training to training, where there were several."""
-    known = [(name, one) for name, one in result.trainings.items() if one.sd is not None]
-    rows = [(f"  {name}", f" {one.sd:.3f} over {len(one.aurocs)} seeds") for name, one in known]
-    return [("SD of the AUROC from training to training", ""), *rows] if rows else []
+    """Return how a metric varies from training to training, where there were several."""
+    known = [
+        (name, one)
+        for name, found in result.trainings.items()
+        for one in found
+        if one.sd is not None
+    ]
+    rows: list[tuple[str, object]] = []
+    for name, one in known:
+        of = f", {one.column}" if len(result.columns) > 1 else ""
+        rows.append((f"  {name}, {one.title}{of}", f" {one.sd:.3f} over {len(one.values)} seeds"))
+    return [("SD from training to training", ""), *rows] if rows else []

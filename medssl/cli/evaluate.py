@@ -10,6 +10,8 @@ import typer
 from medssl.cli import console, options
 
 if TYPE_CHECKING:
+    from medssl.artifacts.origin import External
+    from medssl.evaluation.external import Elsewhere
     from medssl.evaluation.subgroups import Subgroups
     from medssl.evaluation.thresholds import ChosenCalls
     from medssl.foundation.errors import GateFailed
@@ -21,9 +23,39 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
     predictions: Annotated[
         Path | None,
         typer.Option(
-            help="Or a table of any tool: patient_id, label, score[, image_id, site, fold, repeat]."
+            help="Or a table of any tool: patient_id, label, score[, image_id, site, fold, repeat, "
+            "target]; of several classes score_CLASS each."
         ),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="Of that table: auto, binary, multi_class, multi_label, ordinal or regression "
+            "(labels are amounts); default auto."
+        ),
+    ] = None,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Institution's key, which makes the ids of that table pseudonyms; default: the "
+            "one in the user's configuration folder."
+        ),
+    ] = None,
+    on: Annotated[
+        Path | None,
+        typer.Option(help="External test: let the models of the run judge this labelled archive."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Label column of that archive; default: named as the run's target."),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Its classes in the words of the run, THEIRS=OURS,…; THEIRS= leaves images out."
+        ),
+    ] = None,
+    device: options.Device = "auto",
     aggregate: Annotated[
         str | None, typer.Option(help="Image scores to a patient score: mean or max; default mean.")
     ] = None,
@@ -72,12 +104,26 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
         str | None,
         typer.Option(
             help="Groups judged by themselves: none, auto, or attributes of the archive such as "
-            "sex,age_band and label:NAME; default auto."
+            "sex,age_band and label:NAME, of a table its columns; both of 'sex*age_band' together; "
+            "default auto."
         ),
     ] = None,
     failures: Annotated[
         int | None,
         typer.Option(help="Most confident false positives, and negatives, listed; default 10."),
+    ] = None,
+    thumbnails: Annotated[
+        int | None,
+        typer.Option(
+            help="Show this many images of each kind of call, with maps of what speaks for it; the "
+            "report then shows patients; default 0."
+        ),
+    ] = None,
+    pdf: Annotated[
+        bool | None,
+        typer.Option(
+            "--pdf", help="Write the page as report.pdf too; needs the extra pdf; default no."
+        ),
     ] = None,
     fail_under: Annotated[
         list[str] | None,
@@ -85,6 +131,10 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
             help="Exit 9 where an estimate or an end of its interval is worse: "
             "METRIC=BOUND[:lower|upper]. May be repeated."
         ),
+    ] = None,
+    strict: Annotated[
+        bool | None,
+        typer.Option("--strict", help="Exit 9 as well where a control failed; default no."),
     ] = None,
     config: options.ConfigFiles = None,
     sets: options.Sets = None,
@@ -99,27 +149,34 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
 
     flags = {
         "run": run, "predictions": predictions, "aggregate": aggregate,
+        "task": task, "key_file": key_file,
+        "archive": on, "target": options.several(target), "classes": options.several(classes),
         "target_sensitivity": target_sensitivity, "target_specificity": target_specificity,
-        "fail_under": tuple(fail_under) if fail_under else None,
+        "fail_under": tuple(fail_under) if fail_under else None, "strict": strict,
         "threshold": threshold, "prevalence": options.several(prevalence),
         "controls": options.several(controls),
         "subgroups": options.several(subgroups), "failures": failures,
+        "thumbnails": thumbnails,
         "decision": options.several(decision), "intervals": intervals,
         "resamples": resamples, "level": level, "seed": seed, "smoke": smoke,
+        "pdf": pdf,
     }  # fmt: skip
     settings = options.settings(EvaluateSettings, "evaluate", flags, files=config, sets=sets)
     folder = options.run_folder(out, "evaluate", resume=resume)
     if dry_run:
         planned = stage.plan(settings)
-        console.plan("evaluate", planned, stage.cost(settings), folder, as_json=as_json)
+        expected = stage.cost(settings, device=device)
+        console.plan("evaluate", planned, expected, folder, as_json=as_json)
         return
-    result = stage.run(settings, folder, console.RichReporter(), resume=resume)
+    reporter = console.RichReporter()
+    result = stage.run(settings, folder, reporter, resume=resume, device=device)
     positive = f", positive: {result.positive}" if result.positive else ""
     rows = [
         ("target", f"{result.target}{positive}"),
         *console.estimates(result.estimates),
         *console.predictive(result.operating_points),
         *_chosen(result.deployed.calls),
+        *_elsewhere(result.external, result.elsewhere),
         *console.beside(result.delong, result.calibration_errors),
         *_gaps(result.subgroups),
         ("unit", f"{result.n_units} units, each one {result.unit}: {result.reason}"),
@@ -158,12 +215,32 @@ def _chosen(calls: "ChosenCalls | None") -> Iterator[tuple[str, str]]:
     if calls is None:
         return
     at = [one.threshold for one in calls.folds]
-    yield (
-        f"for a {calls.target.metric} of {calls.target.at_least:g}",
-        f"thresholds {min(at):.3g} to {max(at):.3g}, chosen on inner parts",
-    )
+    made = f"thresholds {min(at):.3g} to {max(at):.3g}, chosen on inner parts"
+    if calls.together is not None:
+        made = f"threshold {calls.together:.3g}, the median of {made}"
+    yield f"for a {calls.target.metric} of {calls.target.at_least:g}", made
     for row in calls.shares:
         yield f"  {row.title}", f"{row.value:.3f}  ({row.low:.3f} to {row.high:.3f})"
+
+
+def _elsewhere(external: "External | None", found: "Elsewhere | None") -> Iterator[tuple[str, str]]:
+    """Yield what an external test is of, and what is lost in it."""
+    if external is None or found is None:
+        return
+    known = {None: "overlap unknown", 0: "no overlap"}
+    left = known.get(external.known_patients, f"{external.known_patients} known patients left out")
+    yield (
+        "external test",
+        f"{external.n_judged} {external.what}{'s' if external.what == 'image' else ''}, "
+        f"{external.n_models} models together, {left}",
+    )
+    for row in found.rows:
+        if row.metric in ("auroc", "mae"):
+            yield (
+                f"  {row.title}, {row.column}",
+                f"{row.internal:.3f} in cross-validation, {row.external:.3f} here: "
+                f"{row.difference:+.3f}  ({row.difference_low:+.3f} to {row.difference_high:+.3f})",
+            )
 
 
 def _told(problem: "GateFailed | None") -> dict[str, object] | None:

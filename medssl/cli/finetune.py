@@ -1,7 +1,7 @@
 """`medssl finetune`."""
 
 import shlex
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,7 +9,8 @@ from medssl import freezing, losses
 from medssl.cli import cohort_options, console, options
 from medssl.models import encoders
 
-_NOT_COMPARED = {"regression", "multi_label"}  # by `medssl compare`, so far
+if TYPE_CHECKING:
+    from medssl.stages.finetune import FinetuneResult
 
 
 def finetune(  # noqa: PLR0913 - one parameter per option
@@ -137,14 +138,19 @@ def finetune(  # noqa: PLR0913 - one parameter per option
         ("trained", f"{result.n_folds} models, {result.schedule}, from {result.init}"),
         ("cohort", f"{result.n_images} {unit} of {result.n_patients} patients"),
         (result.measure, f"{_shown(result.of_folds)} (folds, per image)"),
-        *((arm.folder.name, f"{_shown(arm.of_folds)} (the same folds)") for arm in result.arms),
+        *((arm.folder.name, _arm(arm)) for arm in result.arms),
         ("run", result.folder),
     ]
-    together = result.arms and result.task not in _NOT_COMPARED
-    several = [str(arm.folder) for arm in result.arms] if together else []
-    command = "compare" if together else "evaluate"
-    following = shlex.join(["medssl", command, str(folder), *several])
+    command = "compare" if result.arms else "evaluate"  # one run is compared with those beside it
+    following = shlex.join(["medssl", command, str(folder)])
     console.show("finetune", result, rows, as_json=as_json, next_command=following)
+
+
+def _arm(arm: "FinetuneResult") -> str:
+    """Return what a run beside the run found, and from how many patients."""
+    share = f", {arm.fraction:.3g} of all" if arm.fraction < 1 else ""
+    patients = f"{arm.n_train_patients} training patients in the first fold{share}"
+    return f"{_shown(arm.of_folds)} (the same folds; {patients})"
 
 
 def _shown(of_folds: tuple[float, ...]) -> str:

@@ -9,7 +9,11 @@ from medssl.config.judging import Judging
 from medssl.foundation.errors import UsageError
 
 SMOKE_SWAPS = 199
-TESTABLE = Literal["auroc", "average_precision", "brier", "scaled_brier"]
+TESTABLE = Literal[
+    "auroc", "average_precision", "brier", "scaled_brier",
+    "mae", "rmse", "r2", "pearson", "spearman",
+    "quadratic_kappa", "linear_kappa", "class_mae",
+]  # fmt: skip
 
 
 class CompareSettings(Judging):
@@ -19,7 +23,8 @@ class CompareSettings(Judging):
     names: tuple[str, ...] = ()  # what the runs are called; empty: their folders
     all_pairs: bool = False  # every pair of runs, not only each with the first
     arms: bool = False  # the runs beside each run too; of one run alone they always are
-    tests: tuple[TESTABLE, ...] = ("auroc",)  # metrics with p-values; all pairs are one family
+    tests: tuple[TESTABLE, ...] = ()  # metrics with p-values; empty: auroc, of amounts mae. All
+    # of them for all pairs are one family
     permutations: int = Field(default=9999, ge=99)  # swaps of patients between two runs
 
     @model_validator(mode="after")

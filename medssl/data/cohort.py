@@ -1,9 +1,10 @@
 """A cohort: what is labelled for a task, image by image or series by series."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 import numpy as np
@@ -116,40 +117,98 @@ def read(
             series has images of different labels.
         ArtifactError: The archive cannot be read.
     """
-    images = archives.read_images(archive)
     labels = archives.read_labels(archive)
-    chosen = _choose(labels, targets, archive)
+    found = _labelled(archive, labels, _choose(labels, targets, archive), least_slices)
+    task, numbers = label_values.pose(
+        found.values, kind=kind, order=order, positive=positive, where=archive
+    )
+    return _cohort(archive, found, task, numbers, least_slices)
+
+
+def read_as(
+    archive: Path,
+    task: Task,
+    classes: Mapping[str, Sequence[str]],
+    *,
+    called: Mapping[str, str],
+    words: Mapping[str, str | None],
+    least_slices: int = 0,
+) -> Cohort:
+    """Return what an archive has labels of for a task that was posed by other labels.
+
+    Args:
+        archive: Archive folder.
+        task: Whose classes, order and positive class hold.
+        classes: Of each target the class names that the task knows; see `labels.answer`.
+        called: Target of the task -> label column of the archive; of several targets those that
+            the archive has.
+        words: Class of the archive -> class of the task, or None: as if it had no label.
+        least_slices: Rows are series of so many images or more; 0: rows are images.
+
+    Raises:
+        DataError: There is no such target, a label is no class of the task, or a series has images
+            of different labels.
+        ArtifactError: The archive cannot be read.
+    """
+    labels = archives.read_labels(archive)
+    _choose(labels, tuple(called.values()), archive)
+    found = _labelled(archive, labels, tuple(called.values()), least_slices, words)
+    values = {ours: found.values[theirs] for ours, theirs in called.items()}
+    task = replace(task, targets=tuple(name for name in task.targets if name in called))
+    numbers = label_values.answer(values, task, classes, where=archive)
+    return _cohort(archive, found, task, numbers, least_slices)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Labelled:
+    """Rows with a label of any target, and their labels as text."""
+
+    table: pa.Table
+    values: Mapping[str, list[str | None]]  # by target, one per row
+    too_short: int
+
+
+def _labelled(
+    archive: Path,
+    labels: pa.Table,
+    chosen: tuple[str, ...],
+    least_slices: int,
+    words: Mapping[str, str | None] = MappingProxyType({}),
+) -> _Labelled:
+    images = archives.read_images(archive)
     ids = images["image_id"].to_pylist()
-    value_of = {target: _values(labels, target) for target in chosen}
+    value_of = {target: _values(labels, target, words) for target in chosen}
     known = [i for i, name in enumerate(ids) if any(name in of for of in value_of.values())]
     too_short = 0
-    if least_slices:
+    if least_slices and known:
         table, too_short = _series(images, known, least_slices)
         value_of = {t: _of_series(images, of, t, archive) for t, of in value_of.items()}
         names = table["series_key"].to_pylist()
     else:
         table = images.take(np.array(known, dtype=np.int64))
         names = table["image_id"].to_pylist()
-    task, numbers = label_values.pose(
-        {target: [of.get(name) for name in names] for target, of in value_of.items()},
-        kind=kind,
-        order=order,
-        positive=positive,
-        where=archive,
-    )
+    values = {target: [of.get(name) for name in names] for target, of in value_of.items()}
+    return _Labelled(table=table, values=values, too_short=too_short)
+
+
+def _cohort(
+    archive: Path, found: _Labelled, task: Task, numbers: NDArray[np.float64], least_slices: int
+) -> Cohort:
     return Cohort(
         archive=archive,
-        table=table,
+        table=found.table,
         task=task,
         label=numbers,
         whole_series=least_slices > 0,
-        too_short=too_short,
+        too_short=found.too_short,
     )
 
 
-def _values(labels: pa.Table, target: str) -> dict[str, str]:
+def _values(labels: pa.Table, target: str, words: Mapping[str, str | None]) -> dict[str, str]:
     rows = labels.filter(pc.equal(labels["target"], target)).drop_null()
-    return dict(zip(rows["image_id"].to_pylist(), rows["value"].to_pylist(), strict=True))
+    pairs = zip(rows["image_id"].to_pylist(), rows["value"].to_pylist(), strict=True)
+    meant = ((name, words.get(value, value)) for name, value in pairs)
+    return {name: value for name, value in meant if value is not None}
 
 
 def _series(images: pa.Table, known: list[int], least: int) -> tuple[pa.Table, int]:
@@ -235,6 +294,11 @@ def merged(cohort: Cohort, group_of: Mapping[str, str]) -> Cohort:
     names = pa.array([name_of.get(key, key) for key in cohort.patients], pa.string())
     counts = {"ids": len(name_of), "patients": len(several)}
     return replace(cohort, table=_owned_by(cohort.table, names), merged=counts)
+
+
+def owned_by(cohort: Cohort, patients: Sequence[str]) -> Cohort:
+    """Return the cohort with other patients, one key per row."""
+    return replace(cohort, table=_owned_by(cohort.table, pa.array(patients, pa.string())))
 
 
 def _owned_by(table: pa.Table, patients: pa.Array | pa.ChunkedArray) -> pa.Table:

@@ -82,6 +82,60 @@ def pose(
     return Task(kind=kind, targets=(name,), classes=names), np.array(numbers)[:, None]
 
 
+def answer(
+    values: Mapping[str, Values],
+    task: Task,
+    classes: Mapping[str, Sequence[str]],
+    *,
+    where: Path,
+) -> NDArray[np.float64]:
+    """Return labels as the numbers that a task already posed means by them; see `pose`.
+
+    Args:
+        values: Label of each image by target of the task, None where there is none.
+        task: Whose classes, order and positive class hold, whatever these labels look like.
+        classes: Of each target the class names that the task knows; of several targets two each,
+            of an amount none.
+        where: The archive, for messages.
+
+    Raises:
+        DataError: A label is no class of the task, or no number where an amount is asked for.
+    """
+    if task.kind == "regression":
+        return np.stack([_amounts(name, labels, where) for name, labels in values.items()], axis=1)
+    columns = []
+    for name, labels in values.items():
+        known = tuple(classes[name])
+        _refuse_unknown(name, labels, known, where)
+        if task.kind in ("binary", "multi_label"):
+            positive = task.positive or positive_of(known)
+            columns.append([np.nan if v is None else float(v == positive) for v in labels])
+        else:
+            columns.append([np.nan if v is None else float(known.index(v)) for v in labels])
+    return np.array(columns).T
+
+
+def positive_of(classes: Sequence[str]) -> str:
+    """Return which of two classes is the positive one where nobody says so.
+
+    >>> positive_of(("0", "1")), positive_of(("True", "yes")), positive_of(("AP", "PA"))
+    ('1', 'True', 'PA')
+    """
+    return next((name for name in classes if name in _POSITIVE_WORDS), classes[-1])
+
+
+def _refuse_unknown(name: str, labels: Values, known: Sequence[str], where: Path) -> None:
+    unknown = sorted({v for v in labels if v is not None} - set(known))
+    if unknown:
+        raise DataError(
+            f"target {name!r} has classes that the models do not know: {listed(unknown)}; they "
+            f"know {listed(list(known))}",
+            where=str(where),
+            fix=f"say what they mean: --classes {unknown[0]}={known[-1]}, or leave images out: "
+            f"--classes {unknown[0]}=",
+        )
+
+
 def are_numbers(classes: Sequence[str]) -> bool:
     """Return whether every class is written as a number."""
     return bool(classes) and all(_number(name) is not None for name in classes)
@@ -147,7 +201,7 @@ def _sides(
             fix="a binary or multi_label task needs two classes of every target",
         )
     if positive is None:
-        positive = next((name for name in classes if name in _POSITIVE_WORDS), classes[-1])
+        positive = positive_of(classes)
     if positive not in classes:
         raise DataError(
             f"no class called {positive!r}",

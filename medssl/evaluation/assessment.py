@@ -172,11 +172,11 @@ def _statistic(
     units: Units, rows: Sequence[tuple[int | None, Metric]], threshold: float | None
 ) -> Callable[[Floats], Floats]:
     """Return a function from weights (r, U) to the metrics of the rows, (r, M)."""
-    prepared = [_prepared(units, k, metric, threshold) for k, metric in rows]
+    parts = [prepared(units, k, metric, threshold) for k, metric in rows]
 
     def compute(weight: Floats) -> Floats:
         values = np.empty((len(weight), len(rows)))
-        for n, (metric, target, score, known) in enumerate(prepared):
+        for n, (metric, target, score, known) in enumerate(parts):
             values[:, n] = metric.compute(
                 target, score, weight if known is None else weight[:, known]
             )
@@ -185,7 +185,21 @@ def _statistic(
     return compute
 
 
-def _prepared(
+def value(units: Units, metric: Metric, columns: Sequence[int | None]) -> float:
+    """Return a metric without a threshold, the mean over the columns in which it is defined.
+
+    Args:
+        units: What was observed.
+        metric: To compute.
+        columns: None stands for all columns together, as in `Measured.rows`.
+    """
+    parts = (prepared(units, k, metric, None) for k in columns)
+    found = np.array([float(metric.compute(truth, score)) for _, truth, score, _ in parts])
+    defined = found[np.isfinite(found)]
+    return float(defined.mean()) if defined.size else float("nan")
+
+
+def prepared(
     units: Units, column: int | None, metric: Metric, threshold: float | None
 ) -> tuple[Metric, Floats, Floats, Bools | None]:
     """Return a metric with its targets, its scores, and who has them; None: all."""

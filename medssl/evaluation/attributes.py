@@ -1,5 +1,7 @@
 """What is known of each unit besides its images: words of the archive, other labels, the site.
 
+A table of another tool says what stands in the columns that were asked for by name.
+
 Where the unit is the patient, it has a word that all of its images with a known one share. A
 patient whose images differ, such as one seen from two views, has none and is counted.
 """
@@ -13,10 +15,10 @@ import pyarrow.compute as pc
 
 from medssl.artifacts import archive as archives
 from medssl.artifacts.origin import Origin
-from medssl.config.subgroups import LABEL
+from medssl.config.subgroups import LABEL, SITE, columns_of, parts_of
 from medssl.evaluation.units import Units
 
-SITE = "site"  # stands in the predictions; the rest is read from the archive
+AND = " × "  # between the words of two attributes
 Words = Mapping[str, str | None]  # by image id
 
 
@@ -41,28 +43,34 @@ def read(
     """Return attributes of the units; what cannot be read says why.
 
     Args:
-        names: Columns of `images.parquet`, or targets of `labels.parquet` after ``label:``.
+        names: Columns of `images.parquet`, or targets of `labels.parquet` after ``label:``; of a
+            table of another tool its columns. Two of them may be crossed, as in ``sex*age_band``.
         table: The predictions.
         judged: Their units.
-        source: Where the predictions come from; a table of another tool names sites at most.
+        source: Where the predictions come from.
     """
     rows = table.filter(pc.equal(table["part"], "test"))
     images = rows["image_id"].to_pylist()
+    owners = dict(zip(images, rows["patient_key"].to_pylist(), strict=True))
     known: dict[str, Words] = {SITE: dict(zip(images, rows[SITE].to_pylist(), strict=True))}
-    reason, others = "", [name for name in names if name != SITE]
-    if others:
+    reason, others = "", [name for name in columns_of(names) if name != SITE]
+    missing = "the archive has no such label"
+    if source.foreign is not None:
+        known |= source.foreign.words
+        missing = "the table has no such column"
+    elif others:
         reason = source.no_archive
         if source.archive is not None:
-            known |= _of_archive(source.archive, others, set(images))
-    owners = dict(zip(images, rows["patient_key"].to_pylist(), strict=True))
+            known |= _of_archive(source.archive, others, set(owners))
+    held = {name: _held(words, owners, judged) for name, words in known.items()}
     found = []
     for name in names:
-        words = known.get(name)
-        if words is None:
-            why = reason or "the archive has no such label"
-            found.append(Attribute(name=name, values=(None,) * len(judged.truth), reason=why))
+        parts = parts_of(name)
+        if all(part in held for part in parts):
+            found.append(_attribute(name, [held[part] for part in parts]))
         else:
-            found.append(_attribute(name, words, owners, judged))
+            nobody = (None,) * len(judged.truth)
+            found.append(Attribute(name=name, values=nobody, reason=reason or missing))
     return tuple(found)
 
 
@@ -97,20 +105,28 @@ def _of_archive(folder: Path, names: Sequence[str], wanted: set[str]) -> dict[st
     return found
 
 
-def _attribute(name: str, words: Words, owners: Mapping[str, str], judged: Units) -> Attribute:
-    held: dict[str, set[str]] = {}
+def _held(words: Words, owners: Mapping[str, str], judged: Units) -> dict[str, set[str]]:
+    """Return the known words of the images of each unit, in the order of the units."""
+    found: dict[str, set[str]] = {}
     for image, owner in owners.items():
-        unit = owner if judged.kind == "patient" else image
         word = words.get(image)
-        held.setdefault(unit, set()).update({str(word)} if word else ())
-    several = sum(len(found) > 1 for found in held.values())
-    values = tuple(
-        next(iter(held[unit])) if len(held[unit]) == 1 else None for unit in sorted(held)
-    )
+        unit = owner if judged.kind == "patient" else image
+        found.setdefault(unit, set()).update({str(word)} if word else ())
+    return {unit: found[unit] for unit in sorted(found)}
+
+
+def _attribute(name: str, parts: Sequence[Mapping[str, set[str]]]) -> Attribute:
+    """Return an attribute, or several together: who has no word of one has none of all."""
+    values: list[str | None] = []
+    several = 0
+    for words in zip(*(part.values() for part in parts), strict=True):
+        several += any(len(held) > 1 for held in words)
+        alone = all(len(held) == 1 for held in words)
+        values.append(AND.join(next(iter(held)) for held in words) if alone else None)
     empty = not several and not any(values)
     return Attribute(
         name=name,
-        values=values,
+        values=tuple(values),
         n_several=several,
         reason="not known of any image" if empty else "",
     )

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from medssl.artifacts.origin import Origin
+from medssl.artifacts.origin import External, Origin
 from medssl.evaluation import recalibration, sizes
 from medssl.evaluation.assessment import Drift, Estimate, are_probabilities
 from medssl.evaluation.delong import MOST_APART, CrossCheck
 from medssl.evaluation.units import Units
+from medssl.foundation.wording import counted, plural, verb
 
 MOST_DRIFT = 0.02  # between pooled AUROC and mean of folds; beyond it the folds' scales differ
+MOST_UNUSUAL = 5  # times as many images unlike the cohort as one like it has; beyond it a caution
 MOST_CLIPPED = 0.01  # share of probabilities of 0 or 1; beyond it recalibration hangs on the clip
 
 
@@ -27,6 +29,7 @@ class Circumstances:
     balanced: bool = False  # rare classes were drawn or weighted up in training
     balanced_test: bool = False  # test folds hold as many patients of either class
     overlap: int | None = None  # evaluated patients who were in pretraining; None: not checked
+    external: External | None = None  # None: the run predicted its own cohort
 
 
 def find(
@@ -68,6 +71,8 @@ def notes(
         )
     if circumstances.pretrained and circumstances.overlap is None:
         said.append("Overlap between these patients and the pretraining patients was not checked")
+    if circumstances.external is not None:
+        said += _about_archive(circumstances.external)
     return tuple(said)
 
 
@@ -75,6 +80,16 @@ def circumstances(origin: Origin) -> Circumstances:
     """Return what a run says about how its predictions came to be."""
     trial = bool(origin.settings.get("smoke", False))
     balanced_test = origin.splits is not None and origin.splits.balanced_test
+    found, tested = origin.models, origin.external
+    if found is not None and tested is not None:
+        return Circumstances(
+            synthetic=found.synthetic or tested.synthetic,
+            trial=trial or tested.trial,
+            pretrained=bool(found.init),
+            balanced=_moved_classes(origin.settings),
+            overlap=tested.pretrained,
+            external=tested,
+        )
     if origin.models is None:
         return Circumstances(trial=trial, balanced_test=balanced_test)
     return Circumstances(
@@ -157,6 +172,8 @@ def _about_origin(units: Units, circumstances: Circumstances) -> Iterator[str]:
         yield "Synthetic cohort: the images were generated, the numbers say nothing about patients"
     if circumstances.trial:
         yield "Smoke run: it tried the whole path on a few patients, the numbers mean nothing"
+    if circumstances.external is not None:
+        yield from _about_external(circumstances.external)
     if not units.grouped:
         yield (
             "Patients unknown: images were treated as independent; if a patient has several, "
@@ -166,6 +183,55 @@ def _about_origin(units: Units, circumstances: Circumstances) -> Iterator[str]:
         yield (
             f"{circumstances.overlap} of the evaluated patients were also in pretraining: "
             "the estimates hold for patients whose images are known, not for new ones"
+        )
+
+
+def _about_external(tested: External) -> Iterator[str]:
+    """Say what makes an external test less of one."""
+    if tested.known_patients is None:
+        yield (
+            "Whether a model learned from any of these patients is unknown: patients are not "
+            "recorded, or pseudonyms were made with another key"
+        )
+    elif tested.known_patients:
+        left = f"{counted(tested.known_patients, 'patient')} of the archive"
+        yield (
+            f"{left} with {counted(tested.known_rows, tested.what)} were left out: a model "
+            "learned from them"
+        )
+    if tested.n_unusual is not None:
+        share = tested.n_unusual / tested.n_judged
+        if share > MOST_UNUSUAL * tested.unusual:
+            yield (
+                f"{share:.0%} of the {plural(tested.what)} are unlike those the models learned "
+                f"from, where {100 * tested.unusual:.2g}% would be usual: scores of such images "
+                "are not to be relied on"
+            )
+
+
+def _about_archive(tested: External) -> Iterator[str]:
+    """Say what of the archive was not judged, and how far the models agree."""
+    if tested.n_unlabelled:
+        yield (
+            f"{counted(tested.n_unlabelled, tested.what)} of the archive "
+            f"{verb(tested.n_unlabelled, 'have')} no label and {verb(tested.n_unlabelled, 'were')} "
+            "left out"
+        )
+    if tested.n_too_short:
+        yield f"{counted(tested.n_too_short, 'series')} left out: too few images to be judged"
+    if tested.lacking:
+        yield f"The archive has no labels of {', '.join(tested.lacking)}"
+    if tested.n_unusual is None:
+        yield (
+            "How far these images are from those the models learned from is unknown: the run has "
+            "no gate, or too few test images to set one by"
+        )
+    else:
+        yield (
+            f"{tested.n_unusual} of {counted(tested.n_judged, tested.what)} "
+            f"{verb(tested.n_unusual, 'are')} unlike those the models learned from "
+            f"({tested.n_unusual / tested.n_judged:.1%}; of usual ones {100 * tested.unusual:.2g}% "
+            "are marked by chance)"
         )
 
 

@@ -52,6 +52,7 @@ def require_same(plans: Mapping[str, Splits], tables: Mapping[str, pa.Table]) ->
         for what, ours, theirs in (
             ("target", plans[first].target, plans[name].target),
             ("set of classes", plans[first].task.classes, plans[name].task.classes),
+            ("kind of task", plans[first].task.kind, plans[name].task.kind),
             ("positive class", plans[first].positive, plans[name].positive),
             ("grouping", plans[first].group, plans[name].group),
             ("split into folds", plans[first].digest, plans[name].digest),

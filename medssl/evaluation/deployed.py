@@ -3,17 +3,22 @@
 What a report says of that beside the raw scores at one threshold.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
-from medssl.evaluation import assessment, intervals, recalibrated, requirements, thresholds
+from medssl.evaluation import (
+    assessment,
+    external,
+    intervals,
+    recalibrated,
+    requirements,
+    thresholds,
+)
 from medssl.evaluation.assessment import Estimate
 from medssl.evaluation.intervals import Draws
 from medssl.evaluation.judged import Judged
 from medssl.evaluation.recalibrated import Recalibrated
 from medssl.evaluation.requirements import Outcome, Requirement
 from medssl.evaluation.thresholds import ChosenCalls, FoldThreshold, Target
-from medssl.foundation.errors import GateFailed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +26,10 @@ class Declared:
     """What was asked for before anything was estimated."""
 
     target: Target | None
-    thresholds: tuple[FoldThreshold, ...]  # one for each model; empty without a target
+    thresholds: tuple[FoldThreshold, ...]  # one for each model; empty without a target; of an
+    # external test one for all of them together
     requirements: tuple[Requirement, ...]
+    models: tuple[FoldThreshold, ...] = ()  # of an external test: what that one is made of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,14 +39,6 @@ class Deployed:
     calls: ChosenCalls | None = None  # None: no target was declared
     recalibration: Recalibrated | None = None  # None: the scores are no probabilities
     requirements: tuple[Outcome, ...] = ()
-
-    def problem(self, report: Path) -> GateFailed | None:
-        """Return the error of the requirements that are not met, None where all are."""
-        failed = [one.said() for one in self.requirements if not one.met]
-        if not failed:
-            return None
-        fix = f"the report is complete: {report}"
-        return GateFailed("; ".join(failed), where="fail_under", fix=fix)
 
 
 def declared(judged: Judged) -> Declared:
@@ -56,12 +55,17 @@ def declared(judged: Judged) -> Declared:
         target = Target(metric="sensitivity", at_least=settings.target_sensitivity)
     elif settings.target_specificity is not None:
         target = Target(metric="specificity", at_least=settings.target_specificity)
-    chosen: tuple[FoldThreshold, ...] = ()
-    if target is not None:
-        chosen = thresholds.choose(
-            judged.table, judged.units, target, aggregate=settings.aggregate, where=judged.where
-        )
-    return Declared(target=target, thresholds=chosen, requirements=required)
+    if target is None:
+        return Declared(target=None, thresholds=(), requirements=required)
+    own = judged.internal or judged  # where the inner parts are
+    chosen = thresholds.choose(
+        own.table, own.units, target, aggregate=settings.aggregate, where=own.where
+    )
+    if judged.internal is None:
+        return Declared(target=target, thresholds=chosen, requirements=required)
+    models = external.calibrated(chosen, own)
+    one = (external.together(models),)
+    return Declared(target=target, thresholds=one, requirements=required, models=models)
 
 
 def find(
@@ -86,6 +90,8 @@ def find(
             settings.level,
             leave_out=made.method == "bca",
         )
+    if calls is not None and wanted.models:
+        calls = replace(calls, folds=wanted.models, together=wanted.thresholds[0].threshold)
     return Deployed(
         calls=calls,
         recalibration=_recalibrated(judged, draws),
@@ -100,6 +106,11 @@ def _recalibrated(judged: Judged, draws: Draws) -> Recalibrated | None:
     units, table = judged.units, judged.table
     if not assessment.are_probabilities(units):
         return None
+    elsewhere = judged.source.external
+    if elsewhere is not None:
+        done = "all scores of an external test are recalibrated already, as those of predict"
+        none = "no model of the run has a calibrator"
+        return Recalibrated(reason=done if elsewhere.calibrated else none)
     fitted = recalibrated.fitted(table, judged.source.run)
     reason = recalibrated.why_not(units, fitted)
     if reason is not None or fitted is None:

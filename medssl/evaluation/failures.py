@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from medssl.evaluation import confident
 from medssl.evaluation.units import NO_FOLD, Units
 
 TASKS = ("binary", "multi_class")
+WRONG = ("false positive", "false negative")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,16 +53,14 @@ def find(
     if reason or threshold is None or not most:
         return Failures(reason=reason if most else "not asked for", most=most)
     rows: list[Failure] = []
-    counts = []
+    counts: list[tuple[str, int, int]] = []
     for k, column in enumerate(units.columns):
-        score, truth = units.score[:, k], units.truth[:, k]
-        high = np.flatnonzero((truth == 0) & (score >= threshold))
-        low = np.flatnonzero((truth == 1) & (score < threshold))
-        high = high[np.argsort(-score[high], kind="stable")]
-        low = low[np.argsort(score[low], kind="stable")]
-        for kind, found in (("false positive", high), ("false negative", low)):
+        called = confident.by_call(units, k, threshold)
+        wrong = {kind: called[kind] for kind in WRONG}
+        for kind, found in wrong.items():
             rows += [_failure(units, k, int(n), kind, names) for n in found[:most]]
-        counts.append((column, len(high), len(low)))
+        high, low = (len(found) for found in wrong.values())
+        counts.append((column, high, low))
     return Failures(reason="", most=most, rows=tuple(rows), counts=tuple(counts))
 
 

@@ -7,14 +7,18 @@ import numpy as np
 
 from medssl.config import subgroups as known_attributes
 from medssl.evaluation import (
+    adequacy,
     agreement,
     assessment,
     attributes,
     calibration_error,
     cautions,
+    cohort_flow,
+    cohort_table,
     curves,
     decision,
     delong,
+    external,
     failures,
     intervals,
     operating_points,
@@ -24,16 +28,22 @@ from medssl.evaluation import (
 from medssl.evaluation.agreement import Agreement
 from medssl.evaluation.assessment import Drift, Estimate, FoldResult
 from medssl.evaluation.calibration_error import CalibrationError
+from medssl.evaluation.cohort_flow import CohortFlow
+from medssl.evaluation.cohort_table import CohortTable
 from medssl.evaluation.controls.verdicts import Verdict
 from medssl.evaluation.curves import Calibration, Risks, Roc
 from medssl.evaluation.decision import Decision
 from medssl.evaluation.delong import CrossCheck
 from medssl.evaluation.deployed import Deployed
+from medssl.evaluation.external import Elsewhere
 from medssl.evaluation.failures import Failures
 from medssl.evaluation.intervals import Draws
 from medssl.evaluation.judged import Judged
 from medssl.evaluation.operating_points import OperatingPoint
+from medssl.evaluation.provenance import Provenance
+from medssl.evaluation.saliency import Saliency
 from medssl.evaluation.subgroups import Subgroups
+from medssl.evaluation.thresholds import FoldThreshold
 from medssl.evaluation.units import Units
 from medssl.foundation import seeding
 from medssl.foundation.reporting import Reporter
@@ -58,22 +68,31 @@ class Findings:
     decisions: tuple[Decision, ...] = ()
     agreements: tuple[Agreement, ...] = ()
     controls: tuple[Verdict, ...] = ()
+    adequacy: tuple[Verdict, ...] = ()
+    flow: CohortFlow = field(default_factory=CohortFlow)
+    cohort: CohortTable = field(default_factory=CohortTable)
+    provenance: Provenance = field(default_factory=Provenance)
     deployed: Deployed = field(default_factory=Deployed)
     subgroups: tuple[Subgroups, ...] = ()
     failures: Failures | None = None
+    saliency: Saliency | None = None  # None: not asked for
+    elsewhere: Elsewhere | None = None  # of an external test: beside the cross-validation
 
 
-def find(judged: Judged, draws: Draws, reporter: Reporter) -> Findings:
+def find(
+    judged: Judged, draws: Draws, reporter: Reporter, chosen: tuple[FoldThreshold, ...] = ()
+) -> Findings:
     """Return the estimates, what is drawn of them, and what to know before believing them.
 
     Args:
         judged: The predictions.
         draws: The resamples that everything in a report shares.
         reporter: Shown the progress.
+        chosen: Thresholds of all models where a target was declared: groups are judged by them.
     """
     units, settings = judged.units, judged.settings
-    chosen = intervals.choose(settings.intervals, settings.draws, units.n_patients)
-    measured = assessment.measure(units, draws, judged.threshold, leave_out=chosen.method == "bca")
+    made = intervals.choose(settings.intervals, settings.draws, units.n_patients)
+    measured = assessment.measure(units, draws, judged.threshold, leave_out=made.method == "bca")
     estimates = assessment.estimates(measured, settings.level)
     folds = assessment.folds(units)
     drifts = assessment.drifts(units, folds)
@@ -93,8 +112,12 @@ def find(judged: Judged, draws: Draws, reporter: Reporter) -> Findings:
         cautions=cautions.find(units, estimates, drifts, known, checks),
         notes=cautions.notes(units, known, threshold=judged.threshold),
         checks=checks,
-        subgroups=_by_group(judged, draws),
+        adequacy=adequacy.find(units, estimates),
+        flow=cohort_flow.find(judged),
+        cohort=cohort_table.find(judged),
+        subgroups=_by_group(judged, draws, chosen),
         failures=_failures(judged),
+        elsewhere=external.find(judged, draws, estimates),
     )
     if units.task == "regression":
         columns = reporter.track(range(len(units.columns)), task="agreement", unit="columns")
@@ -103,19 +126,21 @@ def find(judged: Judged, draws: Draws, reporter: Reporter) -> Findings:
     return _with_curves(found, judged, draws, reporter)
 
 
-def _by_group(judged: Judged, draws: Draws) -> tuple[Subgroups, ...]:
+def _by_group(
+    judged: Judged, draws: Draws, chosen: tuple[FoldThreshold, ...]
+) -> tuple[Subgroups, ...]:
     """Return each group of patients by itself."""
     settings, units = judged.settings, judged.units
-    wanted = known_attributes.chosen(settings.subgroups)
+    of_table = settings.predictions is not None
+    wanted = known_attributes.chosen(settings.subgroups, of_table=of_table)
     known = attributes.read(wanted, judged.table, units, judged.source)
-    return tuple(
-        subgroups.assess(one, units, draws, judged.threshold, settings.level) for one in known
-    )
+    made = subgroups.calls(units, judged.threshold, chosen)
+    return tuple(subgroups.assess(one, units, draws, made, settings.level) for one in known)
 
 
 def _failures(judged: Judged) -> Failures:
-    """Return who was called wrongly; a table of another tool has no pseudonyms."""
-    names = attributes.names_of(judged.table, judged.units) if judged.source.run else ()
+    """Return who was called wrongly, by pseudonyms."""
+    names = attributes.names_of(judged.table, judged.units)
     return failures.find(judged.units, names, judged.threshold, judged.settings.failures)
 
 

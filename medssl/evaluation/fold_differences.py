@@ -7,14 +7,14 @@ t-test takes chance for a finding more often than not. Nadeau & Bengio (Machine 
 small cohorts, so it stands second, beside an interval over patients.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from medssl.artifacts.splits import Splits
-from medssl.evaluation import metrics
-from medssl.evaluation.metrics import Floats
+from medssl.evaluation import assessment
+from medssl.evaluation.metrics import Bools, Floats, Metric
 from medssl.evaluation.units import NO_FOLD, Ints, Units
 
 RANDOM_FOLDS = "folds"  # how folds were made: the only kind for which the correction holds
@@ -40,10 +40,11 @@ def plans(units: Units) -> Ints:
     return np.unique(units.fold, axis=1, return_inverse=True)[1].ravel().astype(np.int64)
 
 
-def aurocs(units: Units, columns: tuple[int, ...]) -> Floats:
-    """Return the AUROC in each test fold of each split, shape (J,), not-a-number without a class.
+def inside(units: Units, metric: Metric, columns: tuple[int | None, ...]) -> Floats:
+    """Return a metric in each test fold of each split, shape (J,), not-a-number where undefined.
 
-    It is the mean over columns and over the trainings of the split: neither adds folds.
+    It is the mean over columns and over the trainings of the split: neither adds folds. A column
+    of None stands for all together, as in `assessment.Measured`.
     """
     split = plans(units)
     found = []
@@ -53,19 +54,36 @@ def aurocs(units: Units, columns: tuple[int, ...]) -> Floats:
         for k in np.unique(fold[fold != NO_FOLD]):
             members = fold == k
             values = [
-                metrics.auroc(units.truth[members, column], units.by_repeat[members, r, column])
+                assessment.value(
+                    scored(units, members, units.by_repeat[members, r]), metric, columns
+                )
                 for r in repeats
-                for column in columns
             ]
             found.append(float(np.mean(values)))
     return np.array(found)
 
 
-def trained_on(plan: Splits) -> tuple[Floats, Floats]:
+def scored(units: Units, members: Bools, score: Floats) -> Units:
+    """Return some units with other scores of theirs, shape (M, K); patients keep their rows."""
+    return replace(
+        units,
+        truth=units.truth[members],
+        score=score,
+        by_repeat=score[:, None],
+        fold=units.fold[members, :1],
+        patient=units.patient[members],
+    )
+
+
+def trained_on(plan: Splits, cohort: int | None = None) -> tuple[Floats, Floats]:
     """Return how many patients each fold tests and learns from, both of shape (R × K,).
 
-    Patients set apart to choose, or left out, are not learned from. Only patients who are tested
-    somewhere are counted.
+    Patients set apart to choose, or left out, are not learned from.
+
+    Args:
+        plan: Who is tested, set apart and left out.
+        cohort: Patients of the run; who is tested nowhere is learned from everywhere, and no plan
+            names them. None: a run of old, which tested everybody.
     """
     tested, learned = [], []
     for r, of_repeat in enumerate(plan.test_fold):
@@ -77,17 +95,17 @@ def trained_on(plan: Splits) -> tuple[Floats, Floats]:
                 if groups
                 for key in groups[r][k]
             }
-            away = sum(of_repeat.get(key, k) != k for key in apart)
+            away = sum(of_repeat.get(key) != k for key in apart)
             tested.append(int(size))
-            learned.append(len(of_repeat) - int(size) - away)
+            learned.append((cohort or len(of_repeat)) - int(size) - away)
     return np.array(tested, dtype=np.float64), np.array(learned, dtype=np.float64)
 
 
-def ratio(plan: Splits) -> float | None:
+def ratio(plan: Splits, cohort: int | None = None) -> float | None:
     """Return patients tested for one trained on, or None where folds were not drawn at random."""
     if plan.by != RANDOM_FOLDS:
         return None
-    tested, learned = trained_on(plan)
+    tested, learned = trained_on(plan, cohort)
     return float(tested.mean() / learned.mean()) if learned.mean() > 0 else None
 
 

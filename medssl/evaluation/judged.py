@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from medssl.artifacts import foreign_predictions
+from medssl.artifacts import foreign_columns
 from medssl.artifacts.origin import Origin
 from medssl.config.evaluate import EvaluateSettings
 from medssl.evaluation import operating_points, units
@@ -21,10 +21,16 @@ class Judged:
     units: Units  # of its test rows
     threshold: float | None  # None: nothing is called positive
     settings: EvaluateSettings
+    internal: "Judged | None" = None  # of an external test: the run's own predictions
+    each: pa.Table | None = None  # of an external test: what each model says, as a repeat
 
     def rebuilt(self, table: pa.Table) -> Units:
         """Return units of a table with other scores, made as these were."""
         return _units(table, self.source, self.settings, self.where)
+
+    def of_images(self) -> Units:
+        """Return the predictions with one unit per image, in sorted order of ids."""
+        return _units(self.table, self.source, self.settings, self.where, by_image=True)
 
 
 def of(table: pa.Table, source: Origin, settings: EvaluateSettings, where: str) -> Judged:
@@ -51,13 +57,21 @@ def of(table: pa.Table, source: Origin, settings: EvaluateSettings, where: str) 
     )
 
 
-def _units(table: pa.Table, source: Origin, settings: EvaluateSettings, where: str) -> Units:
+def _units(
+    table: pa.Table,
+    source: Origin,
+    settings: EvaluateSettings,
+    where: str,
+    *,
+    by_image: bool = False,
+) -> Units:
     plan = source.splits
+    task = plan.task if plan else source.foreign.task if source.foreign else None
     return units.build(
         table,
-        target=plan.target if plan else foreign_predictions.TARGET,
+        target=task.name if task else foreign_columns.UNNAMED,
         aggregate=settings.aggregate,
         where=where,
-        grouped=plan is None or plan.group != "none",
-        task=plan.task if plan else None,
+        grouped=source.grouped and not by_image,
+        task=task,
     )

@@ -26,6 +26,7 @@ class Arm:
     start: str  # and which one
     schedule: str
     patients: float  # learned from, mean over folds
+    fraction: float = 1.0  # of the training patients the run was allowed
 
     @property
     def line(self) -> tuple[str, str]:
@@ -38,13 +39,15 @@ def arm(run: str, origin: Origin) -> Arm:
     init = origin.models.init if origin.models else {}
     kind = kind_of(init)
     assert origin.splits is not None  # every finetune run has folds
-    _, learned = fold_differences.trained_on(origin.splits)
+    cohort = origin.models.n_patients if origin.models else None
+    _, learned = fold_differences.trained_on(origin.splits, cohort)
     return Arm(
         run=run,
         kind=kind,
         start=_named(kind, init),
         schedule=origin.models.schedule if origin.models else "",
         patients=float(learned.mean()),
+        fraction=max(origin.settings.get("fractions") or (1.0,)),
     )
 
 

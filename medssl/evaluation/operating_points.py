@@ -1,7 +1,7 @@
 """What happens at a threshold: who is called what, and what a call means at other prevalences."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,6 +26,16 @@ class Predictive:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Needed:
+    """How many who are called positive must be looked at to find one positive: 1 / PPV."""
+
+    prevalence: float | None  # None: that of the cohort
+    value: float  # infinite where no call is right
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class OperatingPoint:
     """The units of one column at the threshold."""
 
@@ -36,6 +46,7 @@ class OperatingPoint:
     false_positives: int
     true_negatives: int
     predictive: tuple[Predictive, ...]  # at the prevalences asked for
+    needed: tuple[Needed, ...] = ()  # in the cohort, and at the prevalences asked for
 
 
 def declared(settings: EvaluateSettings, judged: Units) -> float | None:
@@ -95,7 +106,9 @@ def find(
             for prevalence in prevalences
             for name in PREDICTIVE
         ]
-        found.append(_point(measured, k, measured.threshold, tuple(predictive)))
+        own = [estimates[rows[k, "ppv"]]] if (k, "ppv") in rows else []
+        point = _point(measured, k, measured.threshold, tuple(predictive))
+        found.append(replace(point, needed=tuple(_needed([*own, *predictive]))))
     return tuple(found)
 
 
@@ -112,6 +125,25 @@ def npv(sensitivity: Floats, specificity: Floats, prevalence: float) -> Floats:
 
 
 PREDICTIVE = {"ppv": ppv, "npv": npv}  # both rise with sensitivity and with specificity
+
+
+def _needed(found: Sequence[Estimate | Predictive]) -> Iterator[Needed]:
+    """Yield the inverse of every positive predictive value; the ends of an interval change sides.
+
+    Where nobody is called positive there is none.
+    """
+    for one in found:
+        if one.metric == "ppv" and np.isfinite(one.value):
+            yield Needed(
+                prevalence=one.prevalence if isinstance(one, Predictive) else None,
+                value=_inverse(one.value),
+                low=_inverse(one.high),
+                high=_inverse(one.low),
+            )
+
+
+def _inverse(share: float) -> float:
+    return 1 / share if share > 0 else float("inf")
 
 
 def _share(right: Floats, wrong: Floats) -> Floats:

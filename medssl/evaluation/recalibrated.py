@@ -1,8 +1,9 @@
 """Raw and recalibrated probabilities side by side.
 
-Predictions of a finetune run are raw. Each of its models has a calibrator, fitted on the inner part
-of its fold (`calibrators`), which `medssl predict` applies; here it is applied to the test part of
-that fold, whose patients it never saw.
+Several classes are recalibrated together, by one temperature of their logits, and looked at one
+against the rest; ordered ones at each cut. Predictions of a finetune run are raw. Each of its
+models has a calibrator, fitted on the inner part of its fold (`calibrators`), which `medssl
+predict` applies; here it is applied to the test part of that fold, whose patients it never saw.
 """
 
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from medssl.evaluation.intervals import Draws
 from medssl.evaluation.metrics import Metric
 from medssl.evaluation.units import Units
 
+TASKS = ("binary", "multi_class", "ordinal")
 METRICS = ("brier", "calibration_intercept", "calibration_slope")
 Fitted = Mapping[tuple[int, int], Calibrator | None]  # by repeat and fold
 
@@ -29,6 +31,7 @@ Fitted = Mapping[tuple[int, int], Calibrator | None]  # by repeat and fold
 class Beside:
     """A metric of the raw and of the recalibrated probabilities, from the same resamples."""
 
+    column: str
     metric: str
     title: str
     ideal: float | None
@@ -52,7 +55,8 @@ class Recalibrated:
     n_models: int = 0
     n_unchanged: int = 0  # models whose inner part had too few patients
     rows: tuple[Beside, ...] = ()
-    curves: tuple[Calibration, ...] = ()  # raw, then recalibrated
+    curves: tuple[Calibration, ...] = ()  # of each column the raw one, then the recalibrated one
+    left_out: tuple[str, ...] = ()  # columns of too few patients
 
 
 def fitted(table: pa.Table, run: Path | None) -> Fitted | None:
@@ -82,9 +86,12 @@ def why_not(judged: Units, fitted: Fitted | None) -> str | None:
         judged: The units of the raw predictions.
         fitted: From `fitted`.
     """
-    if judged.task != "binary":
-        return f"that is done for two classes, and this task is {judged.task.replace('_', '-')}"
-    if not sizes.suffice(judged, 0):
+    if judged.task not in TASKS:
+        return (
+            f"that is done for the classes of one target, and this task is "
+            f"{judged.task.replace('_', '-')}"
+        )
+    if not any(sizes.suffice(judged, k) for k in range(len(judged.columns))):
         return f"a class has fewer than {sizes.FEWEST_PATIENTS} patients"
     if fitted is None:
         return "a table of predictions brings no calibrators"
@@ -96,45 +103,60 @@ def why_not(judged: Units, fitted: Fitted | None) -> str | None:
 
 
 def apply(table: pa.Table, fitted: Fitted) -> pa.Table:
-    """Return the table with the scores of its test rows recalibrated, each by its own model.
+    """Return the test rows of a table with their scores recalibrated, each by its own model.
 
     Args:
-        table: Columns as in `predictions.parquet`, of a binary target.
+        table: Columns as in `predictions.parquet`, of one target; of K classes every image has K
+            rows in each repeat.
         fitted: From `fitted`.
     """
     rows = table.filter(pc.equal(table["part"], "test"))
-    score = rows["score"].to_numpy().copy()
-    repeat, fold = rows["repeat"].to_numpy(), rows["fold"].to_numpy()
+    keys = [(name, "ascending") for name in ("repeat", "fold", "image_id", "target")]
+    order = pc.sort_indices(rows, sort_keys=keys).to_numpy()
+    n_classes = len(pc.unique(rows["target"]))
+    score = rows["score"].to_numpy()[order].reshape(-1, n_classes)
+    repeat, fold = (rows[name].to_numpy()[order][::n_classes] for name in ("repeat", "fold"))
     for (own_repeat, own_fold), calibrator in fitted.items():
         own = (repeat == own_repeat) & (fold == own_fold)
         if calibrator is not None:
-            score[own] = calibrator.apply(score[own][:, None])[:, 0]
-    return rows.set_column(rows.schema.get_field_index("score"), "score", pa.array(score))
+            score[own] = calibrator.apply(score[own])
+    moved = np.empty(len(order))
+    moved[order] = score.ravel()
+    return rows.set_column(rows.schema.get_field_index("score"), "score", pa.array(moved))
 
 
 def find(raw: Units, moved: Units, fitted: Fitted, draws: Draws, level: float) -> Recalibrated:
     """Return both side by side, from the same resamples of all patients.
 
     Args:
-        raw: Units of the predictions as they are, of one column.
+        raw: Units of the predictions as they are.
         moved: The same units of `apply`.
         fitted: What was applied.
         draws: From `intervals.draw_both`.
         level: Of the intervals, which are by percentiles.
     """
     known = {metric.name: metric for metric in metrics.TABLE}
-    drawn = (curves.calibration(units, 0, draws.over_all, level) for units in (raw, moved))
+    columns = range(len(raw.columns))
+    judged = [k for k in columns if sizes.suffice(raw, k)]
     kinds = [one.kind for one in fitted.values() if one is not None]
+    rows: list[Beside] = []
+    drawn: list[Calibration] = []
+    for k in judged:
+        rows += [_beside(known[name], raw.only(k), moved.only(k), draws, level) for name in METRICS]
+        both = [curves.calibration(units, k, draws.over_all, level) for units in (raw, moved)]
+        drawn += [curve for curve in both if curve is not None and None not in both]
     return Recalibrated(
         kinds=tuple(sorted(set(kinds) - {"none"})),
         n_models=len(kinds),
         n_unchanged=kinds.count("none"),
-        rows=tuple(_beside(known[name], raw, moved, draws, level) for name in METRICS),
-        curves=tuple(curve for curve in drawn if curve is not None),
+        rows=tuple(rows),
+        curves=tuple(drawn),
+        left_out=tuple(raw.columns[k] for k in columns if k not in judged),
     )
 
 
 def _beside(metric: Metric, raw: Units, moved: Units, draws: Draws, level: float) -> Beside:
+    """Return a metric of the one column of both."""
     found, resampled = [], []
     for units in (raw, moved):
         truth, score = units.truth[:, 0], units.score[:, 0]
@@ -148,6 +170,7 @@ def _beside(metric: Metric, raw: Units, moved: Units, draws: Draws, level: float
     before, after = (intervals.percentile(values, level) for values in resampled)
     apart = intervals.percentile(resampled[1] - resampled[0], level)
     return Beside(
+        column=raw.columns[0],
         metric=metric.name,
         title=metric.title,
         ideal=metric.ideal,

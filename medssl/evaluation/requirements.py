@@ -1,15 +1,17 @@
-"""What an estimate must reach for a run to pass, as `--fail-under` says it."""
+"""What a report must reach for a script to go on, as `--fail-under` and `--strict` say it."""
 
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from medssl.evaluation import amounts, metrics, ordered
 from medssl.evaluation.assessment import MACRO, Estimate
+from medssl.evaluation.controls.verdicts import Verdict
 from medssl.evaluation.thresholds import CallShare
 from medssl.foundation import plugins
-from medssl.foundation.errors import UsageError
+from medssl.foundation.errors import GateFailed, UsageError
 
 _KNOWN = {
     metric.name: metric for table in (metrics.TABLE, ordered.TABLE, amounts.TABLE)
@@ -102,6 +104,25 @@ def check(
         shares: Of the calls at chosen thresholds; they count in place of those at a fixed one.
     """
     return tuple(outcome for one in asked for outcome in _outcomes(one, estimates, shares))
+
+
+def problem(
+    outcomes: Sequence[Outcome], controls: Sequence[Verdict], report: Path
+) -> GateFailed | None:
+    """Return the error of what a report does not reach, None where it reaches all.
+
+    Args:
+        outcomes: From `check`.
+        controls: Of which none may have failed.
+        report: Where one can read on.
+    """
+    unmet = [one.said() for one in outcomes if not one.met]
+    failed = [f"control {one.name}: {one.said}" for one in controls if one.light == "fail"]
+    if not unmet and not failed:
+        return None
+    where = " and ".join(["fail_under"] * bool(unmet) + ["strict"] * bool(failed))
+    fix = f"the report is complete: {report}"
+    return GateFailed("; ".join(unmet + failed), where=where, fix=fix)
 
 
 def _outcomes(

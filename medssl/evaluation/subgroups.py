@@ -1,30 +1,42 @@
 """Each group of patients by itself: does the model serve them alike?
 
-A group is judged at the threshold of the whole report, never at one of its own. Groups share the
-resamples of patients, so that the gap between two of them has an interval as well, whoever is in
-both. Average precision is not compared: it follows the share of positives, in which groups differ.
-Accuracy in a small group need not rise with that in a large one (Liang et al., ICML 2023, arXiv
-2305.02995), so both are given over all thresholds.
+A group is judged by the calls of the whole report, never at a threshold of its own: those at
+thresholds chosen on inner parts where there are any, else those at the declared one. Groups share
+the resamples of patients, so that the gap between two of them has an interval as well, whoever is
+in both. Average precision is not compared: it follows the share of positives, in which groups
+differ. Accuracy in a small group need not rise with that in a large one (Liang et al., ICML 2023,
+arXiv 2305.02995), so both are given over all thresholds.
 """
 
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
-from medssl.evaluation import assessment, intervals, proportions, sizes
+from medssl.config.subgroups import CROSS, MOST_GROUPS
+from medssl.evaluation import assessment, intervals, sizes, thresholds
 from medssl.evaluation.attributes import Attribute
 from medssl.evaluation.intervals import Draws, Interval
 from medssl.evaluation.metrics import Bools, Floats, Metric
+from medssl.evaluation.thresholds import SHARES, FoldThreshold
 from medssl.evaluation.units import Units
 
 METRICS = ("auroc", "sensitivity", "specificity", "calibration_intercept")
 COMPARED = METRICS[:3]  # of which more is better, so that a group is the worst
-TASKS = ("binary", "multi_class")
-MOST_GROUPS = 20  # of one attribute; an amount has more values and makes no groups
+CALLED = METRICS[1:3]  # shares of the calls
+MOST_CELLS = 40  # of two attributes together
 POINTS = 101  # thresholds of a curve
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calls:
+    """Who is called positive, and by which thresholds."""
+
+    at: Literal["threshold", "chosen_thresholds"]
+    called: Floats  # (U, K) in which share of its repeats a unit is called positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +102,8 @@ class Subgroups:
     reason: str  # why it is not assessed; empty where it is
     n_unknown: int  # units of which it is not known
     n_several: int  # patients whose images differ in it
+    calls: str = "none"  # by which sensitivity and specificity are: threshold, or
+    # chosen_thresholds, those of each model
     groups: tuple[Group, ...] = ()
     gaps: tuple[Gap, ...] = ()
     accuracies: Accuracies | None = None  # of two classes, and probabilities
@@ -100,12 +114,29 @@ class _Judged:
     """A group with its metrics in every resample."""
 
     group: Group
-    part: Units
     drawn: Mapping[str, Floats]  # (R,) by metric
 
 
+def calls(
+    units: Units, threshold: float | None, chosen: Sequence[FoldThreshold] = ()
+) -> Calls | None:
+    """Return who is called positive in the whole report; None: nobody is.
+
+    Args:
+        units: What was observed.
+        threshold: From which score on a unit is called positive; None: nothing is.
+        chosen: The thresholds of all models, for a declared target; they go first.
+    """
+    if chosen:
+        called = thresholds.calls(units, chosen)[:, None]
+        return Calls(at="chosen_thresholds", called=called)
+    if threshold is None:
+        return None
+    return Calls(at="threshold", called=(units.score >= threshold).astype(np.float64))
+
+
 def assess(
-    attribute: Attribute, units: Units, draws: Draws, threshold: float | None, level: float
+    attribute: Attribute, units: Units, draws: Draws, made: Calls | None, level: float
 ) -> Subgroups:
     """Return the groups of an attribute with their intervals and the gaps between them.
 
@@ -113,15 +144,16 @@ def assess(
         attribute: One word per unit.
         units: What was observed; of two or more classes.
         draws: From `intervals.draw_both`, of the same patients.
-        threshold: From which score on a unit is called positive; None: nothing is.
+        made: From `calls`.
         level: Of the intervals.
     """
-    names = _ordered({value for value in attribute.values if value is not None})
+    names = ordered({value for value in attribute.values if value is not None})
     found = Subgroups(
         attribute=attribute.name,
         reason=_why_not(attribute, units, names),
         n_unknown=attribute.n_unknown,
         n_several=attribute.n_several,
+        calls=made.at if made else "none",
     )
     if found.reason:
         return found
@@ -129,8 +161,9 @@ def assess(
     groups: list[Group] = []
     gaps: list[Gap] = []
     for k in range(len(units.columns)):
+        called = None if made is None else made.called[:, k]
         judged = [
-            _judge(name, _part(units, k, values == name), draws, threshold, level) for name in names
+            _judge(name, *_part(units, k, values == name, called), draws, level) for name in names
         ]
         groups += [one.group for one in judged]
         gaps += _gaps(judged, level)
@@ -139,31 +172,33 @@ def assess(
 
 
 def _why_not(attribute: Attribute, units: Units, names: Sequence[str]) -> str:
-    if units.task not in TASKS:
-        return "only of the classes of one target"
+    if units.task == "regression":
+        return "only of classes, not of amounts"
     if attribute.reason:
         return attribute.reason
-    if len(names) > MOST_GROUPS:
+    if len(names) > (MOST_CELLS if CROSS in attribute.name else MOST_GROUPS):
         return f"{len(names)} different values make no groups"
     if len(names) == 1:
         return f"there is one group only: {names[0]}"
     return "" if names else "the images of every patient differ in it"
 
 
-def _ordered(names: set[str]) -> list[str]:
-    """Sort words; those that start with a number, such as 6-12 and 13-17, by that number."""
+def ordered(names: set[str]) -> list[str]:
+    """Sort words; numbers in them, such as in 6-12 and 13-17, by their size."""
 
-    def place(name: str) -> tuple[int, str]:
-        number = re.match(r"\d+", name)
-        return (int(number.group()) if number else -1), name
+    def place(name: str) -> list[tuple[str, int]]:
+        return [(text, int(digits or -1)) for text, digits in re.findall(r"(\D*)(\d*)", name)]
 
     return sorted(names, key=place)
 
 
-def _part(units: Units, column: int, members: Bools) -> Units:
-    """Return one column of the units of a group; patients keep their rows in resamples."""
-    one, inside = units.only(column), members[units.known(column)]
-    return replace(
+def _part(
+    units: Units, column: int, members: Bools, called: Floats | None = None
+) -> tuple[Units, Floats | None]:
+    """Return one column of the units of a group, and their calls; patients keep their rows."""
+    known = units.known(column)
+    one, inside = units.only(column), members[known]
+    part = replace(
         one,
         truth=one.truth[inside],
         score=one.score[inside],
@@ -171,9 +206,10 @@ def _part(units: Units, column: int, members: Bools) -> Units:
         fold=one.fold[inside],
         patient=one.patient[inside],
     )
+    return part, None if called is None else called[known][inside]
 
 
-def _judge(name: str, part: Units, draws: Draws, threshold: float | None, level: float) -> _Judged:
+def _judge(name: str, part: Units, called: Floats | None, draws: Draws, level: float) -> _Judged:
     group = Group(
         column=part.columns[0],
         name=name,
@@ -186,35 +222,53 @@ def _judge(name: str, part: Units, draws: Draws, threshold: float | None, level:
         values=(),
     )
     if group.too_few:
-        return _Judged(group=group, part=part, drawn={})
-    usable = [
-        metric for metric in assessment.usable_metrics(part, 0, threshold) if metric.name in METRICS
-    ]
-    drawn = {metric.name: _drawn(part, metric, draws, threshold) for metric in usable}
-    values = [_value(part, metric, drawn[metric.name], threshold, level) for metric in usable]
-    return _Judged(group=replace(group, values=tuple(values)), part=part, drawn=drawn)
+        return _Judged(group=group, drawn={})
+    values, drawn = [], {}
+    for metric in assessment.usable_metrics(part, 0):
+        if metric.name in METRICS:
+            drawn[metric.name] = _drawn(part, metric, draws)
+            values.append(_value(part, metric, drawn[metric.name], level))
+    if called is not None:
+        for share in CALLED:
+            value, drawn[share] = _share(part, share, called, draws, level)
+            values.append(value)
+    values.sort(key=lambda value: METRICS.index(value.metric))
+    return _Judged(group=replace(group, values=tuple(values)), drawn=drawn)
 
 
-def _drawn(part: Units, metric: Metric, draws: Draws, threshold: float | None) -> Floats:
+def _drawn(part: Units, metric: Metric, draws: Draws) -> Floats:
     """Return a metric of a group in every resample, shape (R,)."""
     counts = draws.over_all if metric.needs_prevalence else draws.within_class
-    truth, score = part.truth[:, 0], metric.of(part.score[:, 0], threshold)
+    truth, score = part.truth[:, 0], part.score[:, 0]
     return intervals.resampled(
         lambda weight: metric.compute(truth, score, weight), part.patient, counts
     )
 
 
-def _value(
-    part: Units, metric: Metric, drawn: Floats, threshold: float | None, level: float
-) -> Value:
-    score = part.score[:, 0]
+def _value(part: Units, metric: Metric, drawn: Floats, level: float) -> Value:
     found = intervals.percentile(drawn, level)
-    if metric.parts and threshold is not None:
-        found = proportions.widened(found, part, 0, score >= threshold, metric.parts, level)
+    value = float(metric.compute(part.truth[:, 0], part.score[:, 0]))
+    return _told(metric.name, metric.title, value, found)
+
+
+def _share(
+    part: Units, name: str, called: Floats, draws: Draws, level: float
+) -> tuple[Value, Floats]:
+    """Return a share of the calls in a group, and in every resample, shape (R,)."""
+    hit, side = thresholds.sides(name, part.truth[:, 0] == 1, called)
+    statistic = thresholds.share(hit, side)
+    drawn = intervals.resampled(statistic, part.patient, draws.within_class)
+    value = float(statistic(np.ones((1, len(hit))))[0])
+    n_patients = len(np.unique(part.patient[side > 0]))
+    found = thresholds.widened(intervals.percentile(drawn, level), value, n_patients, level)
+    return _told(name, SHARES[name], value, found), drawn
+
+
+def _told(name: str, title: str, value: float, found: Interval) -> Value:
     return Value(
-        metric=metric.name,
-        title=metric.title,
-        value=float(metric.compute(part.truth[:, 0], metric.of(score, threshold))),
+        metric=name,
+        title=title,
+        value=value,
         low=found.low,
         high=found.high,
         interval=found.method,
@@ -278,7 +332,7 @@ def _accuracies(units: Units, groups: Sequence[Group], values: np.ndarray) -> Ac
     if ends[0] == ends[1]:  # all of one size
         ends[1] = enough[-1].name
     at = np.linspace(0, 1, POINTS)
-    shares = [_right(_part(units, 0, values == name), at) for name in ends]
+    shares = [_right(_part(units, 0, values == name)[0], at) for name in ends]
     return Accuracies(
         larger=ends[0], smaller=ends[1], threshold=at, of_larger=shares[0], of_smaller=shares[1]
     )

@@ -6,17 +6,19 @@ difference found is ranked among those of swapped scores. Like the interval besi
 the fitted models as given. Nothing is resampled over folds, which share training patients.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medssl.evaluation import assessment
 from medssl.evaluation.metrics import Floats, Metric
 from medssl.evaluation.units import Ints, Units
 
 CHUNK = 4_000_000  # signs held at once, 32 MB
 _TIE = 1e-9  # relative: differences this close are the same
+_OF_RANKS = ("average_precision", "spearman")  # the same for any scale of the scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,7 @@ def swapped(
     metric: Metric,
     ours: Units,
     theirs: Units,
-    columns: tuple[int, ...],
+    columns: tuple[int | None, ...],
     swaps: int,
     rng: np.random.Generator,
 ) -> Swapped:
@@ -44,33 +46,36 @@ def swapped(
     The AUROC is a sum over patients whose signs the swaps flip (Bandos, Rockette & Gur, Stat Med
     2005;24:2873), so thousands of swaps are one product of matrices. What ranks scores is taken
     from the ranks of each model, as two models need not share a scale (Venkatraman & Begg,
-    Biometrika 1996;83:835). With few patients every swap is looked at; otherwise the difference
-    found counts as one of them, so that the p-value is never 0.
+    Biometrika 1996;83:835); probabilities, amounts and classes are swapped as they are. With few
+    patients every swap is looked at; otherwise the difference found counts as one of them, so that
+    the p-value is never 0.
 
     Args:
-        metric: A larger and a smaller value both count as a difference.
+        metric: A larger and a smaller value both count as a difference; it needs no threshold.
         ours: Scores of one model, of the units of both.
         theirs: Scores of the other model, of the same units in the same order.
-        columns: Which columns; a value is the mean over them.
+        columns: Which columns, None for all together as in `assessment.Measured`; a value is the
+            mean over them.
         swaps: How many to draw, where not all of them are fewer.
         rng: The only source of randomness; draws for every patient, whether or not models differ.
     """
     if metric.name == "auroc":
-        parts = np.mean([_of_auroc(ours, theirs, k) for k in columns], axis=0)  # (U,)
+        both = [_of_auroc(ours, theirs, k) for k in columns if k is not None]
+        parts = np.mean(both, axis=0)  # (U,)
         of_patient = np.bincount(ours.patient, weights=parts, minlength=ours.n_patients)
         of_patient[np.abs(of_patient) < _TIE / len(parts)] = 0  # rounding
         differ = of_patient != 0
         signs = _signs(differ, swaps, rng)
         drawn = np.concatenate([sign @ of_patient[differ] for sign in signs])
         return _told(float(of_patient.sum()), drawn, int(differ.sum()), swaps)
-    pairs = [_comparable(metric, ours, theirs, k) for k in columns]  # each two of (U,)
+    pairs = [_pair(metric, ours, theirs, k) for k in columns]
     differ = np.zeros(ours.n_patients, dtype=bool)
-    for one, other in pairs:
-        differ[ours.patient[one != other]] = True
-    found = _difference(metric, ours, columns, pairs)
+    for pair in pairs:
+        differ[pair.patient[pair.ours != pair.theirs]] = True
+    found = _difference(metric, pairs)
     drawn = np.array(
         [
-            _difference(metric, ours, columns, _exchanged(pairs, ours.patient, differ, row))
+            _difference(metric, _exchanged(pairs, differ, row))
             for sign in _signs(differ, swaps, rng)
             for row in sign
         ]
@@ -109,33 +114,44 @@ def _below(pool: Floats, values: Floats) -> Floats:
     return np.asarray((left + right) / (2 * len(pool)))
 
 
-def _comparable(metric: Metric, ours: Units, theirs: Units, column: int) -> tuple[Floats, Floats]:
-    scores = (ours.score[:, column], theirs.score[:, column])
-    if metric.needs_probability:
-        return scores
-    return midranks(scores[0]), midranks(scores[1])
+@dataclass(frozen=True, kw_only=True)
+class _Pair:
+    """What two models say of the units that have a label in a column; each (N,)."""
+
+    truth: Floats
+    ours: Floats
+    theirs: Floats
+    patient: Ints
 
 
-def _difference(
-    metric: Metric, units: Units, columns: tuple[int, ...], pairs: list[tuple[Floats, Floats]]
-) -> float:
+def _pair(metric: Metric, ours: Units, theirs: Units, column: int | None) -> _Pair:
+    _, truth, one, known = assessment.prepared(ours, column, metric, None)
+    _, _, other, _ = assessment.prepared(theirs, column, metric, None)
+    if metric.name in _OF_RANKS:
+        one, other = midranks(one), midranks(other)
+    patient = ours.patient if known is None else ours.patient[known]
+    return _Pair(truth=truth, ours=one, theirs=other, patient=patient)
+
+
+def _difference(metric: Metric, pairs: Sequence[_Pair]) -> float:
     values = [
-        metric.compute(units.truth[:, k], one) - metric.compute(units.truth[:, k], other)
-        for k, (one, other) in zip(columns, pairs, strict=True)
+        float(metric.compute(pair.truth, pair.ours) - metric.compute(pair.truth, pair.theirs))
+        for pair in pairs
     ]
     return float(np.mean(values))
 
 
-def _exchanged(
-    pairs: list[tuple[Floats, Floats]],
-    patient: Ints,
-    differ: NDArray[np.bool_],
-    sign: Floats,
-) -> list[tuple[Floats, Floats]]:
+def _exchanged(pairs: Sequence[_Pair], differ: NDArray[np.bool_], sign: Floats) -> list[_Pair]:
     flipped = np.zeros(len(differ), dtype=bool)
     flipped[differ] = sign < 0
-    swap = flipped[patient]
-    return [(np.where(swap, b, a), np.where(swap, a, b)) for a, b in pairs]
+    return [
+        replace(
+            pair,
+            ours=np.where(flipped[pair.patient], pair.theirs, pair.ours),
+            theirs=np.where(flipped[pair.patient], pair.ours, pair.theirs),
+        )
+        for pair in pairs
+    ]
 
 
 def _signs(differ: NDArray[np.bool_], swaps: int, rng: np.random.Generator) -> Iterator[Floats]:
@@ -157,7 +173,9 @@ def _is_exact(count: int, swaps: int) -> bool:
 
 
 def _told(found: float, drawn: Floats, differ: int, swaps: int) -> Swapped:
-    as_far = np.abs(drawn) >= abs(found) * (1 - _TIE) - _TIE * 1e-3
+    rounding = _TIE * 1e-3 * np.fmax.reduce(np.abs(drawn), initial=1)
+    nearer = np.abs(drawn) < abs(found) * (1 - _TIE) - rounding
+    as_far = ~nearer  # a swap without a value counts as far, and so speaks for chance
     exact = _is_exact(differ, swaps)
     own = 0 if exact else 1  # all swaps hold the identity
     least = min(1.0, 2.0 ** (1 - differ))  # no swap, and that of everybody, are equally far

@@ -7,8 +7,8 @@ the plain share falls short of its target by about 1 / (n + 1).
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from medssl.evaluation import intervals, sizes, units
 from medssl.evaluation.intervals import Draws, Interval
-from medssl.evaluation.metrics import Floats
+from medssl.evaluation.metrics import Bools, Floats
 from medssl.evaluation.units import Units
 from medssl.foundation.errors import DataError, UsageError
 
@@ -76,6 +76,7 @@ class ChosenCalls:
     false_negatives: float
     false_positives: float
     true_negatives: float
+    together: float | None = None  # of an external test: the threshold of all models together
 
 
 def choose(
@@ -187,14 +188,9 @@ def judge(
         leave_out: Make BCa intervals, for which each patient is left out in turn.
     """
     positive, called = judged.truth[:, 0] == 1, calls(judged, chosen)
-    right = np.where(positive, called, 1 - called)
-    sides = {"sensitivity": positive * 1.0, "specificity": ~positive * 1.0,
-             "ppv": called, "npv": 1 - called}  # fmt: skip
-    hits = {"sensitivity": positive * right, "specificity": ~positive * right,
-            "ppv": positive * called, "npv": ~positive * (1 - called)}  # fmt: skip
     shares = tuple(
-        _share(judged, name, (hits[name], side), draws, level, leave_out=leave_out)
-        for name, side in sides.items()
+        _share(judged, name, sides(name, positive, called), draws, level, leave_out=leave_out)
+        for name in SHARES
     )
     return ChosenCalls(
         target=target,
@@ -205,6 +201,43 @@ def judge(
         false_positives=float((~positive * called).sum()),
         true_negatives=float((~positive * (1 - called)).sum()),
     )
+
+
+def sides(name: str, positive: Bools, called: Floats) -> tuple[Floats, Floats]:
+    """Return how much of each unit counts for a share of the calls, and of whom it is one.
+
+    Args:
+        name: Of `SHARES`.
+        positive: Shape (U,).
+        called: Shape (U,), in which share of its repeats a unit is called positive, 0 to 1.
+
+    Returns:
+        Hits and the side they are a share of, each (U,).
+    """
+    side = {"sensitivity": positive * 1.0, "specificity": ~positive * 1.0,
+            "ppv": called, "npv": 1 - called}[name]  # fmt: skip
+    hit = {"sensitivity": positive * called, "specificity": ~positive * (1 - called),
+           "ppv": positive * called, "npv": ~positive * (1 - called)}[name]  # fmt: skip
+    return np.asarray(hit), np.asarray(side)
+
+
+def share(hit: Floats, side: Floats) -> Callable[[Floats], Floats]:
+    """Return a function from weights (R, U) to the share of hits in a side, (R,); each (U,)."""
+
+    def statistic(weight: Floats) -> Floats:
+        top, bottom = weight @ hit, weight @ side
+        found = np.divide(top, bottom, out=np.full(bottom.shape, np.nan), where=bottom > 0)
+        return np.asarray(found)
+
+    return statistic
+
+
+def widened(found: Interval, value: float, n_patients: int, level: float) -> Interval:
+    """Return the interval of a share, by Wilson where no resample of patients varies it."""
+    if n_patients and (found.is_point or value in (0, 1)):
+        low, high = intervals.wilson(value, n_patients, level)
+        return replace(found, low=low, high=high, method="wilson")
+    return found
 
 
 def _share(
@@ -218,12 +251,7 @@ def _share(
 ) -> CallShare:
     """Return the share of hits in a side, each (U,), with its interval."""
     hit, side = parts
-
-    def statistic(weight: Floats) -> Floats:
-        top, bottom = weight @ hit, weight @ side
-        found = np.divide(top, bottom, out=np.full(bottom.shape, np.nan), where=bottom > 0)
-        return np.asarray(found)
-
+    statistic = share(hit, side)
     varies = name in ("ppv", "npv")  # with the share of positives
     drawn = intervals.resampled(
         statistic, judged.patient, draws.over_all if varies else draws.within_class
@@ -235,17 +263,14 @@ def _share(
         stratum = np.zeros_like(judged.stratum) if varies else judged.stratum
         without = intervals.left_out(statistic, judged.patient, len(stratum))
         interval = intervals.bca(drawn, value, without, stratum, level)
-    interval = interval or intervals.percentile(drawn, level)
-    low, high, how = interval.low, interval.high, str(interval.method)
-    if n_patients and (interval.is_point or value in (0, 1)):  # no resample varies it
-        (low, high), how = intervals.wilson(value, n_patients, level), "wilson"
+    interval = widened(interval or intervals.percentile(drawn, level), value, n_patients, level)
     return CallShare(
         metric=name,
         title=SHARES[name],
         value=value,
-        low=low,
-        high=high,
-        interval=how,
+        low=interval.low,
+        high=interval.high,
+        interval=interval.method,
         n_patients=n_patients,
     )
 

@@ -92,21 +92,6 @@ class _Images:
     patient: Ints  # (I,)
 
 
-def require_judged(task: Task, where: str) -> None:
-    """Refuse predictions of a kind that is not compared yet, rather than judge them as another.
-
-    Raises:
-        DataError: They are amounts, or of several targets.
-    """
-    if task.kind in ("regression", "multi_label"):
-        asks = "is an amount" if task.kind == "regression" else "are several targets at once"
-        raise DataError(
-            f"{task.name} {asks}, and only the classes of one target are compared yet",
-            where=where,
-            fix="judge each run by itself with `medssl evaluate`",
-        )
-
-
 def build(
     table: pa.Table,
     *,
@@ -150,7 +135,7 @@ def build(
         if grouped
         else "patients are unknown, every image counts as one of its own",
         truth=chosen.truth,
-        score=_over_repeats(chosen.scores),
+        score=over_repeats(chosen.scores),
         by_repeat=chosen.scores,
         fold=chosen.fold,
         patient=chosen.patient,
@@ -335,7 +320,7 @@ def _aggregated(images: _Images, n_patients: int, aggregate: Literal["mean", "ma
     return np.divide(total, count, out=np.full(shape, np.nan), where=count > 0)
 
 
-def _over_repeats(scores: Floats) -> Floats:
+def over_repeats(scores: Floats) -> Floats:
     """Average (U, R, K) over the repeats that have the unit, to (U, K)."""
     there = np.isfinite(scores).sum(axis=1)
     total = np.nansum(scores, axis=1)

@@ -10,10 +10,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-Report = Mapping[str, Any]
-
-AUTHOR = "author must complete"
-_NAMED = 8  # sites that are named; more are counted
+from medssl.reporting import cohort_facts
+from medssl.reporting.cohort_facts import AUTHOR, MOST_NAMED, Report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +81,7 @@ def _sites(report: Report) -> str | None:
     many = f"{len(names)} site" + ("s" if len(names) != 1 else "")
     if not names:
         return None
-    return f"{many}: {', '.join(names)}" if len(names) <= _NAMED else many
+    return f"{many}: {', '.join(names)}" if len(names) <= MOST_NAMED else many
 
 
 def _outcome(report: Report) -> str:
@@ -115,12 +113,15 @@ def _splits(report: Report) -> str | None:
         return None
     names = {"folds": "cross-validation", "site": "one site left out at a time"}
     by = names.get(made["by"], made["by"].replace("_", " "))
-    return f"{by}, {made['n_folds']} folds × {made['repeats']}, digest {made['digest']}"
+    said = f"{by}, {made['n_folds']} folds × {made['repeats']}, digest {made['digest']}"
+    return f"trained by {said}; all of another archive tested" if report.get("external") else said
 
 
 def _disjoint(report: Report) -> str | None:
     if report["splits"] is None:
         return None
+    if report.get("external"):
+        return _control("split")(report)
     level = "patient" if report["splits"]["group"] == "patient" else "image, not patient"
     found = _control("split")(report)
     return f"the {level}" + (f"; {found}" if found else "")
@@ -165,6 +166,10 @@ def _software(report: Report) -> str | None:
 def _predictions(report: Report) -> str | None:
     if report["splits"] is None:
         return None
+    test = report.get("external")
+    if test:
+        whom = "none of which" if test["known_patients"] is not None else "unknown whether any"
+        return f"the mean of {test['n_models']} models, {whom} learned from these patients"
     kind = report["splits"]["group"]
     subject = "patient" if kind == "patient" else "image"
     return f"every {subject} by models that had not been fine-tuned on it"
@@ -224,12 +229,16 @@ def _recalibration(report: Report) -> str | None:
     return f"{', '.join(kinds)}, raw and recalibrated side by side" if kinds else None
 
 
-def _subgroups(report: Report) -> str | None:
-    judged = [
-        one["attribute"]
+def _judged_groups(report: Report) -> list[str]:
+    return [
+        one["attribute"].replace("_", " ")
         for one in report.get("subgroups") or []
         if any(group["values"] for group in one["groups"])
     ]
+
+
+def _subgroups(report: Report) -> str | None:
+    judged = _judged_groups(report)
     return f"by {', '.join(judged)}; what was done about it: {AUTHOR}" if judged else None
 
 
@@ -241,7 +250,36 @@ def _failures(report: Report) -> str | None:
 
 def _repeats(report: Report) -> str | None:
     many = report["unit"]["repeats_averaged"]
+    if report.get("external"):
+        return f"scores averaged over {report['external']['n_models']} models"
     return f"scores averaged over {many} repeats" if many > 1 else None
+
+
+def _deidentified(report: Report) -> str | None:
+    if report["source"] == "table of predictions":
+        return None
+    return f"ids are keyed pseudonyms, dates and free text are not kept; at the source: {AUTHOR}"
+
+
+def _performance(report: Report) -> str | None:
+    found = _estimates(report)
+    judged = _judged_groups(report)
+    return found and found + (f"; subgroups by {', '.join(judged)}" if judged else "")
+
+
+def _elsewhere(report: Report) -> str | None:
+    """Return what an external test was on."""
+    test = report.get("external")
+    if not test:
+        return None
+    return f"{_cohort(report).partition(';')[0]} of another archive; how it differs: {AUTHOR}"
+
+
+def _explained(report: Report) -> str | None:
+    found = report.get("saliency")
+    if not found or found["reason"]:
+        return None
+    return f"Grad-CAM of single images; random weights: {found['said']}; what they show: {AUTHOR}"
 
 
 def _internal(report: Report) -> str | None:
@@ -249,12 +287,16 @@ def _internal(report: Report) -> str | None:
     if made is None or made["by"] in ("site", "hold_out"):
         return None
     last = made["by"] == "time"
+    for row in (report.get("external") or {}).get("beside", ())[:1]:
+        low, high = row["internal_low"], row["internal_high"]
+        where = f"{made['n_folds']} folds" if not last else "the last patients"
+        return f"{row['title']} {row['internal']:.3f} ({low:.3f} to {high:.3f}) in {where}"
     return "the last patients of one archive" if last else f"{made['n_folds']} folds of one archive"
 
 
 def _external(report: Report) -> str | None:
     made = report["splits"]
-    if made is None or made["by"] not in ("site", "hold_out"):
+    if made is None or made["by"] not in ("site", "hold_out") or report.get("external"):
         return None
     return f"sites held out of training, within one archive; fully external data: {AUTHOR}"
 
@@ -305,6 +347,15 @@ FACTS: Mapping[str, tuple[str | None, Callable[[Report], str | None]]] = {
     "recalibration": ("recalibration", _recalibration),
     "subgroups": ("subgroups", _subgroups),
     "failures": ("failures", _failures),
+    "flow": ("flow", cohort_facts.flow),
+    "eligible": ("flow", cohort_facts.eligible),
+    "missing": ("flow", cohort_facts.missing),
+    "table_one": ("table-one", cohort_facts.table_one),
+    "acquisition": ("table-one", cohort_facts.acquisition),
+    "deidentified": (None, _deidentified),
+    "performance": ("estimates", _performance),
+    "elsewhere": ("external", _elsewhere),
+    "saliency": ("saliency", _explained),
     "intervals": ("made", _intervals),
     "predictions": ("made", _predictions),
     "repeats": ("made", _repeats),

@@ -3,8 +3,6 @@
 Pixels can tell who a patient is: a page with these is to be handled like the images themselves.
 """
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medssl.artifacts import pixels
+from medssl.reporting import pictures
+from medssl.reporting.pictures import STRETCH
 
 MOST = 120  # series on a sheet
 SIDE = 160  # longest side of a picture, px
 THINNEST = 24  # shortest, px
 WINDOW_HU = (-700.0, 500.0)  # shows lung, soft tissue and bone at once
-STRETCH = (0.5, 99.5)  # percentiles between which other images of more than 8 bits are stretched
 FACES = frozenset({"BRAIN", "EAR", "EYE", "FACE", "HEAD", "HEADNECK", "JAW", "MANDIBLE", "MAXILLA",
                    "NOSE", "ORBIT", "SINUS", "SKULL"})  # fmt: skip
 _VOLUMES = frozenset({"CT", "MR", "PT"})  # from which a face can be rendered
@@ -100,7 +99,7 @@ def choose(images: pa.Table) -> list[dict[str, Any]]:
 def _thumbnail(archive: Path, row: Row) -> Thumbnail:
     spacing = row["spacing"] or [None, None, None]
     return Thumbnail(
-        source=_data_uri(_resized(eight_bit(archive, row), spacing)),
+        source=pictures.data_uri(_resized(eight_bit(archive, row), spacing)),
         modality=row["modality"] or UNKNOWN,
         site=row["site"] or UNKNOWN,
         size=f"{row['rows']} × {row['columns']} px",
@@ -138,8 +137,7 @@ def eight_bit(archive: Path, row: Row) -> NDArray[np.uint8]:
     if row["unit"] == "HU":
         values = values * row["slope"] + row["intercept"]
         low, high = WINDOW_HU
-    scaled = (values - low) / max(high - low, 1e-6)
-    return np.asarray(np.rint(scaled.clip(0, 1) * 255).astype(np.uint8))
+    return pictures.grey(values, low, high)
 
 
 def _resized(image: NDArray[np.uint8], spacing: Sequence[float | None]) -> Image.Image:
@@ -155,9 +153,3 @@ def _resized(image: NDArray[np.uint8], spacing: Sequence[float | None]) -> Image
     is_larger = times > 1 or size[0] > columns or size[1] > rows
     how = Image.Resampling.NEAREST if is_larger else Image.Resampling.BICUBIC
     return Image.fromarray(image).resize((size[0], size[1]), how)
-
-
-def _data_uri(picture: Image.Image) -> str:
-    stream = io.BytesIO()
-    picture.save(stream, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -26,7 +26,7 @@ from medssl.evaluation.judged import Judged
 from medssl.evaluation.recalibrated import Recalibrated
 from medssl.evaluation.sizes import FEWEST_PATIENTS
 from medssl.evaluation.units import Units
-from medssl.reporting import subgroups, verdicts
+from medssl.reporting import external, saliency, subgroups, verdicts
 
 PATHS = (  # settings that name files; a report names none
     "archive",
@@ -49,25 +49,27 @@ def compose(findings: Findings, judged: Judged) -> dict[str, Any]:
         "task": units.task,
         "columns": list(units.columns),
         "positive": origin.splits.positive if origin.splits else None,
-        "source": "finetune run" if origin.splits else "table of predictions",
-        "cohort": cohort(units, origin.models),
+        "source": external.source(origin),
+        "external": external.record(origin, findings.elsewhere),
+        "cohort": cohort(units, None if origin.external else origin.models),
+        "cohort_flow": _plain(asdict(findings.flow)),
+        "table_one": _plain(asdict(findings.cohort)),
         "unit": unit(units, settings),
         "splits": splits(origin.splits),
         "intervals": intervals(units, settings) | _made(findings.estimates),
         "controls": verdicts.record(findings.controls),
+        "adequacy": verdicts.record(findings.adequacy),
         "cautions": list(findings.cautions),
         "notes": list(findings.notes),
         "estimates": [asdict(row) for row in findings.estimates],
         "delong": [asdict(row) | {"apart": row.apart} for row in findings.checks],
         "calibration_error": [asdict(row) for row in findings.calibration_errors],
         "threshold": _threshold(judged),
-        "operating_points": [
-            asdict(point) | {"predictive": [asdict(row) for row in point.predictive]}
-            for point in findings.operating_points
-        ],
+        "operating_points": [_plain(asdict(point)) for point in findings.operating_points],
         "subgroup_guard": FEWEST_PATIENTS,
         "subgroups": subgroups.record(findings.subgroups),
         "failures": subgroups.failures(findings.failures),
+        "saliency": saliency.record(findings.saliency),
         **_deployed(findings.deployed),
         "folds": {
             "drift": [asdict(row) | {"difference": row.difference} for row in findings.drifts],
@@ -80,7 +82,7 @@ def compose(findings: Findings, judged: Judged) -> dict[str, Any]:
             "decision": [_curve(row) for row in findings.decisions],
             "agreement": [_pairs(row) for row in findings.agreements],
         },
-        "provenance": _provenance(origin),
+        "provenance": _provenance(origin) | {"models": asdict(findings.provenance)},
     }
 
 
@@ -252,6 +254,13 @@ def _recalibration(found: Recalibrated | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return asdict(found) | {"curves": [_curve(curve) for curve in found.curves]}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Return a value with its tuples as lists, as it is read back."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _pairs(found: Agreement) -> dict[str, Any]:

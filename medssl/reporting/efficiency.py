@@ -1,4 +1,4 @@
-"""AUROC over the number of training patients, one line per start of the encoder."""
+"""A metric over the number of training patients, one line per start of the encoder."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,33 +14,40 @@ from medssl.reporting import figures
 
 MARKERS = ("o", "s", "^", "D", "v", "P")  # told apart without colour
 _WIDE = 4.0  # from this ratio of sizes on, equal ratios are equally far apart
-_NO_SKILL = 0.5
-_APART = 0.012  # of the width: lines of one size stand side by side
+_APART = 0.02  # of the width: lines of one size stand side by side
 
 
-def draw(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Return the curves with the interval of each point.
+def draw(curve: Mapping[str, Any], name: str, better: str) -> str:
+    """Return the curves of one metric with the interval of each point.
 
     Args:
-        lines: `label_efficiency` of a comparison: names, and points with their intervals.
+        curve: An entry of `label_efficiency` of a comparison: lines of points with intervals.
+        name: Of the figure; its ids start with it.
+        better: higher or lower.
     """
+    lines = curve["lines"]
     sizes = sorted({point["patients"] for line in lines for point in line["points"]})
     logarithmic = sizes[0] > 0 and sizes[-1] / sizes[0] >= _WIDE
     place = dict(zip(sizes, np.log2(sizes) if logarithmic else sizes, strict=True))
     gap = _APART * (place[sizes[-1]] - place[sizes[0]])
     with mpl.rc_context(figures.STYLE):
-        figure = Figure(figsize=(10.4, 4.2 + 0.22 * len(lines)), layout="constrained")
+        figure = Figure(figsize=(5.8, 3.7 + 0.22 * len(lines)), layout="constrained")
         axes = figure.subplots()
         drawn = [
             _line(axes, line["points"], k, place, gap * (k - (len(lines) - 1) / 2))
             for k, line in enumerate(lines)
         ]
-        axes.axhline(_NO_SKILL, color=figures.FAINT, linewidth=0.9, linestyle=(0, (4, 4)))
+        said = f"{curve['title']}; better: {better}"
+        if curve["no_skill"] is not None:
+            axes.axhline(
+                curve["no_skill"], color=figures.FAINT, linewidth=0.9, linestyle=(0, (4, 4))
+            )
+            said = f"{curve['title']}; dashed: no skill"
         _scale(axes, place)
         axes.set_xlabel("Training patients, mean over folds" + ", log scale" * logarithmic)
-        axes.set_ylabel("AUROC; dashed: no skill")
+        axes.set_ylabel(said)
         _name(figure, drawn, [line["name"] for line in lines])
-        return figures.svg(figure, "efficiency")
+        return figures.svg(figure, name)
 
 
 def _line(

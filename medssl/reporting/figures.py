@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 import matplotlib as mpl
 import numpy as np
@@ -37,6 +38,17 @@ STYLE = {
     "legend.framealpha": 0.85,
 }
 Curve = Mapping[str, Any]  # one entry of report.json's curves
+SPOKEN = {  # for who does not see a figure; the text beside it says what to look for
+    "roc": "ROC curve",
+    "calibration": "Calibration curve",
+    "risks": "Distribution of the scores of positives and of negatives",
+    "folds": "AUROC inside each test fold",
+    "decision": "Decision curve: net benefit over thresholds",
+    "recalibrated": "Calibration of raw and of recalibrated probabilities",
+    "agreement": "Labels over predictions, and their differences",
+    "subgroups": "Estimates of each group with their intervals",
+    "accuracies": "Accuracy in the smallest group over that in the largest",
+}
 
 
 def roc(curves: Sequence[Curve], labels: Sequence[str]) -> str:
@@ -93,7 +105,7 @@ def calibration(curves: Sequence[Curve], labels: Sequence[str]) -> str:
         _unit_square(axes)
         axes.set_xlabel("Predicted probability")
         axes.set_ylabel("Observed share of positives")
-        _legend(axes, lines, ["ideal", *labels], "upper left")
+        _legend(axes, lines, ["ideal", *labels], "best")
         return svg(figure, "calibration")
 
 
@@ -167,7 +179,8 @@ def fold_strip(rows: Sequence[Mapping[str, Any]], drift: Sequence[Mapping[str, A
 
 
 def _look(k: int) -> tuple[str, str]:
-    return COLOURS[k % len(COLOURS)], STYLES[k // len(COLOURS) % len(STYLES)]
+    """Return a pair that no other of twelve lines has; its style tells it apart in grey."""
+    return COLOURS[k % len(COLOURS)], STYLES[k % len(STYLES)]
 
 
 def _line_name(column: str, repeat: int, columns: Sequence[str], repeats: Sequence[int]) -> str:
@@ -224,10 +237,15 @@ def floats(values: Sequence[float | None]) -> np.ndarray:
 
 
 def svg(figure: Figure, name: str) -> str:
-    """Return the figure as an SVG element whose ids start with ``name``, so that several fit."""
+    """Return the figure as an SVG element whose ids start with ``name``, so that several fit.
+
+    It is an image with a name to who has a page read aloud; numbers stand in tables.
+    """
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     text = stream.getvalue()
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text[text.index("<svg") :])
     text = text.replace(f"'{LAYOUT_FONT}'", PAGE_FONTS)
+    spoken = SPOKEN.get(name.partition("-")[0], name.replace("-", " ").replace("_", " "))
+    text = text.replace("<svg ", f'<svg role="img" aria-label={quoteattr(spoken)} ', 1)
     return re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', "", text, count=1)

@@ -9,7 +9,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from medssl.reporting.figures import INK, PAGE_FONTS
-from medssl.reporting.page import count
+from medssl.reporting.numbers import count
 
 Row = Mapping[str, Any]
 
@@ -18,19 +18,24 @@ WIDTH, LEFT, RIGHT = 960, 340, 500  # of the figure, of a step, of what it leave
 LINE, PAD = 19, 13  # height of a line of text, space inside a box; px
 APART = 22  # least space above and below a box on the right
 MOST_REASONS = 12  # in one box
+LANDMARKS = ("written",)  # steps that are drawn though they leave nothing out
 TALL = (
     1100  # px, beyond which a figure beside other things on a page of paper has too small letters
 )
 _MIDDLE = LEFT / 2
 
 
-def draw(flow: Sequence[Row]) -> str:
+def draw(flow: Sequence[Row], title: str = "Flow of files") -> str:
     """Return the figure.
 
     Args:
-        flow: As in the record of an ingest. A step that left nothing out is not drawn.
+        flow: As in the record of an ingest, or of the cohort of a report. A step that left nothing
+            out is not drawn. ``lines`` of a step are told below its counts.
+        title: Of the figure, for who does not see it.
     """
-    steps = [row for n, row in enumerate(flow) if not n or row["left_out"]]
+    steps = [
+        row for n, row in enumerate(flow) if not n or row["left_out"] or row["step"] in LANDMARKS
+    ]
     if steps[-1] is not flow[-1]:
         steps.append(flow[-1])
     parts: list[str] = []
@@ -45,7 +50,7 @@ def draw(flow: Sequence[Row]) -> str:
     return (
         f'<svg class="{kind}" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y + 1:g}" '
         f'role="img" aria-labelledby="flow-title flow-words" font-size="14" '
-        f'font-family="{PAGE_FONTS}"><title id="flow-title">Flow of files</title>'
+        f'font-family="{PAGE_FONTS}"><title id="flow-title">{escape(title)}</title>'
         f'<desc id="flow-words">{escape(words(flow))}</desc>{"".join(parts)}</svg>'
     )
 
@@ -55,8 +60,8 @@ def words(flow: Sequence[Row]) -> str:
     said = []
     for step in flow:
         if left := step["left_out"]:
-            reasons = ", ".join(f"{row['title']} {count(row['files'])}" for row in left["codes"])
-            said.append(f"{left['title']}: {count(left['files'])} ({reasons}).")
+            reasons = ", ".join(f"{row['title']} {count(_many(row))}" for row in left["codes"])
+            said.append(f"{left['title']}: {count(_many(left))} ({reasons}).")
         if left or step in (flow[0], flow[-1]):
             said.append(f"{step['title']}: {', '.join(_lines(step))}.")
     return " ".join(said)
@@ -69,7 +74,13 @@ def _lines(step: Row) -> list[str]:
         for name in ("files", "patients", "studies", "series", "images")
         if step[name] is not None
     ]
-    return [known[0], *(" · ".join(known[k : k + 2]) for k in range(1, len(known), 2))]
+    counts = [known[0], *(" · ".join(known[k : k + 2]) for k in range(1, len(known), 2))]
+    return [*counts, *step.get("lines", ())]
+
+
+def _many(row: Row) -> int:
+    """Return how many files were left out; of a cohort, how many images or series."""
+    return int(row["count"] if "count" in row else row["files"])
 
 
 def _single(name: str) -> str:
@@ -99,15 +110,15 @@ def _between(left: Row | None, y: float) -> tuple[str, float]:
     drawn = _arrow(_MIDDLE, y, _MIDDLE, top + height + APART) + _arrow(_MIDDLE, middle, x, middle)
     drawn += _box(x, top, RIGHT, height, fill=PAPER)
     baseline = top + PAD + LINE - 5
-    drawn += _entry(x, baseline, left["title"], left["files"], bold=True)
+    drawn += _entry(x, baseline, left["title"], _many(left), bold=True)
     for row in shown:
         baseline += LINE
         drawn += _mark(x + PAD, baseline - 9, is_reject=row["is_reject"])
-        drawn += _entry(x + 16, baseline, row["title"], row["files"])
+        drawn += _entry(x + 16, baseline, row["title"], _many(row))
     if hidden:
         baseline += LINE
         rest = f"{len(hidden)} more reasons"
-        drawn += _entry(x + 16, baseline, rest, sum(row["files"] for row in hidden))
+        drawn += _entry(x + 16, baseline, rest, sum(_many(row) for row in hidden))
     if told:
         drawn += _text(x + PAD, baseline + LINE, told, soft=True)
     return drawn, top + height + APART
@@ -118,7 +129,7 @@ def _patients(left: Row) -> str:
     if not n:
         return ""
     text = f"{count(n)} {'patient' if n == 1 else 'patients'} affected"
-    return f"{text}, {count(lost)} without any image in the archive" if lost else text
+    return f"{text}, {count(lost)} with no image left" if lost else text
 
 
 def _entry(x: float, y: float, title: str, files: int, *, bold: bool = False) -> str:

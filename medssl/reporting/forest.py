@@ -17,29 +17,35 @@ MOST_LETTERS = 34  # of a name beside a line
 def draw(
     estimates: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]], name: str
 ) -> str:
-    """Return estimates on the left and differences on the right.
+    """Return two figures of one height: of the estimates, and of their differences.
 
     Args:
         estimates: Of one metric and column, one row per run, the one compared with first.
         differences: Of the same, one row per pair.
-        name: Of the figure; its ids start with it.
+        name: Of the figures; their ids start with it.
     """
     rows = max(len(estimates), len(differences))
+    side = "right" if differences[0]["higher_is_better"] else "left"
+    no_skill = estimates[0]["no_skill"]
+    said = estimates[0]["title"] + "; dashed: no skill" * (no_skill is not None)
+    named = [_pair(row["run"], row["against"]) for row in differences]
     with mpl.rc_context(figures.STYLE):
-        figure = Figure(figsize=(10.4, 1.0 + 0.34 * rows), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        _lines(left, estimates, [row["run"] for row in estimates], rows)
-        if estimates[0]["no_skill"] is not None:
-            left.axvline(
-                estimates[0]["no_skill"], color=figures.FAINT, linewidth=0.9, linestyle=(0, (4, 4))
-            )
-        left.set_xlabel(f"{estimates[0]['title']}; dashed: no skill")
-        named = [f"{row['run']} − {row['against']}" for row in differences]
-        _lines(right, differences, named, rows)
-        right.axvline(0, color=figures.INK, linewidth=0.9)
-        side = "right" if differences[0]["higher_is_better"] else "left"
-        right.set_xlabel(f"Difference; {side} of the line is better")
-        return figures.svg(figure, f"forest-{name}")
+        left, axes = _empty(rows)
+        _lines(axes, estimates, [row["run"] for row in estimates], rows)
+        if no_skill is not None:
+            axes.axvline(no_skill, color=figures.FAINT, linewidth=0.9, linestyle=(0, (4, 4)))
+        axes.set_xlabel(said)
+        right, axes = _empty(rows)
+        _lines(axes, differences, named, rows)
+        axes.axvline(0, color=figures.INK, linewidth=0.9)
+        axes.set_xlabel(f"Difference; {side} of the line is better")
+        both = figures.svg(left, f"{name}-estimates"), figures.svg(right, f"{name}-differences")
+    return "\n".join(both)
+
+
+def _empty(rows: int) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(5.2, 1.0 + 0.34 * rows), layout="constrained")
+    return figure, figure.subplots()
 
 
 def _lines(
@@ -59,5 +65,12 @@ def _lines(
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…"
+def _pair(run: str, against: str) -> str:
+    """Return both names; where they are long together, each with as much as there is room for."""
+    whole = f"{run} − {against}"
+    half = (MOST_LETTERS - 3) // 2
+    return whole if len(whole) <= MOST_LETTERS else f"{_short(run, half)} − {_short(against, half)}"
+
+
+def _short(name: str, most: int = MOST_LETTERS) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"

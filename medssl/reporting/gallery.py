@@ -4,8 +4,6 @@ Pixels can tell who a patient is: a page with these is to be handled like the im
 Images are shown as the strategy saw them, windowed and masked.
 """
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medssl.data.shown import ShownImages
+from medssl.reporting import pictures
 from medssl.thinning import covering
 from medssl.thinning.accounting import Accounted
 from medssl.thinning.covering import Nearby
@@ -107,7 +106,9 @@ def sheet(slices: Sequence[NDArray[np.uint8]], kept: NDArray[np.bool_]) -> NDArr
 
 
 def _pair(images: ShownImages, table: pa.Table, near: Nearby) -> Pair:
-    source, other = (_data_uri(_resized(images[row].image, SIDE)) for row in (near.row, near.other))
+    source, other = (
+        pictures.data_uri(_resized(images[row].image, SIDE)) for row in (near.row, near.other)
+    )
     name, other_name = (table["image_id"][row].as_py() for row in (near.row, near.other))
     return Pair(
         source=source,
@@ -125,7 +126,9 @@ def _strip(images: ShownImages, table: pa.Table, rows: Rows, kept: NDArray[np.bo
     shown, is_kept = rows[first : first + MOST_SLICES], kept[first : first + MOST_SLICES]
     row = table.slice(int(rows[0]), 1).to_pylist()[0]
     return Strip(
-        source=_data_uri(Image.fromarray(sheet([one.image for one in images.of(shown)], is_kept))),
+        source=pictures.data_uri(
+            Image.fromarray(sheet([one.image for one in images.of(shown)], is_kept))
+        ),
         series=row["series_key"][:_KEY_LETTERS],
         modality=row["modality"] or UNKNOWN,
         site=row["site"] or UNKNOWN,
@@ -151,9 +154,3 @@ def _resized(image: NDArray[np.uint8], side: int) -> Image.Image:
     size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
     how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
     return Image.fromarray(image).resize(size, how)
-
-
-def _data_uri(picture: Image.Image) -> str:
-    stream = io.BytesIO()
-    picture.save(stream, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"

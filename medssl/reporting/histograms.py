@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from medssl.reporting.figures import INK, PAGE_FONTS
-from medssl.reporting.page import percent
+from medssl.reporting.numbers import percent
 
 SOFT = "#52606d"
 WIDTH, LEFT, RIGHT = 520, 46, 24  # of the figure, of the space beside the bars; px

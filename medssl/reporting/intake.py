@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from medssl.reporting import contents, flow, page
+from medssl.reporting import contents, flow, numbers, page
 from medssl.reporting.contact_sheet import Thumbnail
 
 _THOUSANDS = re.compile(r"\b\d{1,3}(?:,\d{3})+\b")
@@ -55,11 +55,11 @@ def _readable(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _gapped(text: str) -> str:
     """Return a text with its numbers written as everywhere on the page."""
-    return _THOUSANDS.sub(lambda found: page.count(int(found[0].replace(",", ""))), text)
+    return _THOUSANDS.sub(lambda found: numbers.count(int(found[0].replace(",", ""))), text)
 
 
 def _short(value: float) -> str:
-    return page.count(int(value)) if value.is_integer() else f"{value:.4g}"
+    return numbers.count(int(value)) if value.is_integer() else f"{value:.4g}"
 
 
 def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from medssl.reporting import page, verdicts
-from medssl.reporting.checklist import AUTHOR
+from medssl.reporting import numbers, verdicts
+from medssl.reporting.cohort_facts import AUTHOR
 
 _ACTS = re.compile(r"([\\`*_\[\]{}<>|#~$&!])")
 
@@ -28,7 +28,7 @@ def render(report: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (page.number, page.count, page.percent, page.plain)
+    filters = (numbers.number, numbers.count, numbers.percent, numbers.plain)
     environment.filters |= {filter_.__name__: filter_ for filter_ in filters}
     environment.filters |= {"md": escape, "light_word": verdicts.word}
     environment.filters["capitalize_first"] = lambda text: text[0].upper() + text[1:]

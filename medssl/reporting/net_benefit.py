@@ -23,7 +23,7 @@ def draw(curves: Sequence[Curve], labels: Sequence[str]) -> str:
     """
     across = min(3, len(curves))
     down = -(-len(curves) // across)
-    size = (5.2, 3.6) if across == 1 else (10.4, 3.4 * down)
+    size = (5.2, 5.0) if across == 1 else (10.4, 3.4 * down)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(down, across, squeeze=False).ravel()
@@ -54,4 +54,4 @@ def _panel(axes: Axes, curve: Curve) -> None:
     axes.tick_params(color=FAINT)
     axes.set_xlabel("Threshold probability")
     axes.set_ylabel("Net benefit")
-    axes.legend(loc="upper right", fontsize=9)
+    axes.legend(loc="best", fontsize=9)

@@ -1,27 +1,27 @@
 """`report.html`: one self-contained page, without network or scripts."""
 
-import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from medssl.reporting import checklist, verdicts
+from medssl.reporting.numbers import chance, count, number, percent, plain, signed
 
-DRAWN = ("auroc", "average_precision", "brier")  # metrics of which a comparison has a figure
-EFFICIENCY = "label efficiency"  # name of the figure of AUROC over training patients
-DASH = "–"
-LARGE = 100  # from here on a number is shown with one digit
+EFFICIENCY = "label efficiency"  # figures over training patients are called so, with a number
+EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
-def render(report: Mapping[str, Any]) -> str:
+def render(report: Mapping[str, Any], pictures: Mapping[str, str] = EMPTY) -> str:
     """Return the page that draws a report.
 
     Args:
         report: As read from `report.json`; nothing else is shown.
+        pictures: But for these, HTML elements by name: what was asked for with pixels.
     """
-    return fill("report.html.j2", report, _figures(report))
+    return fill("report.html.j2", report, {**_figures(report), **pictures})
 
 
 def fill(template: str, report: Mapping[str, Any], drawn: Mapping[str, str]) -> str:
@@ -35,45 +35,12 @@ def fill(template: str, report: Mapping[str, Any], drawn: Mapping[str, str]) -> 
     )
     filters = (number, count, percent, plain, signed, verdict, chance, few)
     environment.filters |= {filter_.__name__: filter_ for filter_ in filters}
+    environment.filters["css"] = css
     lights = (verdicts.shape, verdicts.word, verdicts.summary)
     environment.filters |= {f"light_{filter_.__name__}": filter_ for filter_ in lights}
     environment.filters["checklists"] = checklist.fill
     shown = {name: Markup(svg) for name, svg in drawn.items()}
     return environment.get_template(template).render(report=report, figures=shown) + "\n"
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """Return a number with fixed digits, a dash for none; large amounts have fewer.
-
-    >>> number(0.87654), number(1234.56), number(None)
-    ('0.877', '1234.6', '–')
-    """
-    if value is None or value != value:
-        return DASH
-    digits = min(digits, 1) if abs(value) >= LARGE else digits
-    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def signed(value: float | None) -> str:
-    """Return a difference with its sign.
-
-    >>> signed(0.0312), signed(-0.2), signed(0.0)
-    ('+0.031', '−0.200', '0.000')
-    """
-    shown = number(value)
-    return f"+{shown}" if value is not None and value > 0 else shown
-
-
-def chance(value: float | None) -> str:
-    """Return a p-value with two digits that count.
-
-    >>> chance(0.0312), chance(0.5), chance(1.0), chance(0.0001), chance(None)
-    ('0.031', '0.50', '1.0', '0.00010', '–')
-    """
-    if value is None or value != value:
-        return DASH
-    digits = 1 - math.floor(math.log10(value)) if value > 0 else 1
-    return f"{value:.{max(1, digits)}f}"
 
 
 def verdict(difference: Mapping[str, Any]) -> str:
@@ -89,27 +56,14 @@ def verdict(difference: Mapping[str, Any]) -> str:
     return f"the interval leaves out 0, in favour of {difference['run' if better else 'against']}"
 
 
-def plain(value: float) -> str:
-    """Return a number with the digits it needs.
+def css(text: str) -> Markup:
+    r"""Return text as a string of CSS in which nothing ends the string, the rule or the element.
 
-    >>> plain(1.0), plain(0.05)
-    ('1', '0.05')
+    >>> print(css('a "b"</'))
+    "a\20 \22 b\22 \3C \2F "
     """
-    return f"{value:g}".replace("-", "\N{MINUS SIGN}")
-
-
-def count(value: int | None) -> str:
-    """Return a whole number with thin gaps between thousands, a dash for none."""
-    return DASH if value is None else f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-
-
-def percent(share: float) -> str:
-    """Return a share in percent.
-
-    >>> percent(0.95), percent(0.975)
-    ('95 %', '97.5 %')
-    """
-    return f"{100 * share:.4g} %"
+    signs = (sign if sign.isalnum() and sign.isascii() else f"\\{ord(sign):X} " for sign in text)
+    return Markup('"{}"').format(Markup("".join(signs)))
 
 
 def _figures(report: Mapping[str, Any]) -> dict[str, str]:
@@ -117,7 +71,7 @@ def _figures(report: Mapping[str, Any]) -> dict[str, str]:
     from medssl.reporting import amounts, figures, recalibration  # noqa: PLC0415
 
     curves, folds = report["curves"], report["folds"]
-    drawn = {}
+    drawn = _flow(report)
     if curves["roc"]:
         drawn["roc"] = figures.roc(curves["roc"], _with_values(report))
     several = len(report["columns"]) > 1
@@ -132,7 +86,7 @@ def _figures(report: Mapping[str, Any]) -> dict[str, str]:
         )
     drawn |= _decision(curves["decision"], several=several)
     moved = report.get("recalibration")
-    if moved and len(moved["curves"]) == len(recalibration.LOOKS):
+    if moved and moved["curves"]:
         drawn["recalibrated"] = recalibration.draw(moved["curves"])
     if curves["agreement"]:
         drawn["agreement"] = amounts.draw(curves["agreement"])
@@ -143,6 +97,26 @@ def _figures(report: Mapping[str, Any]) -> dict[str, str]:
     if folds["drift"]:
         drawn["folds"] = figures.fold_strip(folds["rows"], folds["drift"])
     return drawn
+
+
+def _flow(report: Mapping[str, Any]) -> dict[str, str]:
+    """Return the flow of the cohort, where the archive is known."""
+    from medssl.reporting import flow  # noqa: PLC0415 - Matplotlib, likewise
+
+    steps = report["cohort_flow"]["steps"]
+    if len(steps) < 2:
+        return {}
+    last, judged = steps[-1], report["cohort"]
+    unit = f"{report['unit']['kind']}s"
+    if unit == "images" and last["images"] != judged["images"] and last["series"]:
+        unit = "series"  # a row of a run on volumes is one
+    lines = [
+        f"{row['column'] if len(report['columns']) > 1 else 'positive'}: "
+        f"{count(row['units'])} of {count(row['labelled_units'])} {unit}"
+        for row in judged["events"]
+    ]
+    told = [*steps[:-1], {**last, "lines": lines}]
+    return {"flow": flow.draw(told, "From the files found to those judged")}
 
 
 def _with_values(report: Mapping[str, Any]) -> list[str]:
@@ -180,20 +154,20 @@ def render_comparison(record: Mapping[str, Any]) -> str:
     Args:
         record: As read from `comparison.json`; nothing else is shown.
     """
-    from medssl.evaluation.assessment import MACRO  # noqa: PLC0415 - scikit-learn, likewise
-    from medssl.reporting import forest  # noqa: PLC0415 - Matplotlib, likewise
+    from medssl.evaluation import leading  # noqa: PLC0415 - scikit-learn, likewise
+    from medssl.reporting import efficiency, forest  # noqa: PLC0415 - Matplotlib, likewise
 
-    column = MACRO if len(record["columns"]) > 1 else record["columns"][0]
     drawn = {}
-    for metric in DRAWN:
+    several = len(record["columns"]) > 1
+    there = ((row["metric"], row["column"]) for row in record["differences"])
+    for n, key in enumerate(leading.shown(record["task"], there)):
         estimates, differences = (
-            [row for row in record[part] if (row["metric"], row["column"]) == (metric, column)]
+            [row for row in record[part] if (row["metric"], row["column"]) == key]
             for part in ("estimates", "differences")
         )
-        if differences:
-            drawn[metric] = forest.draw(estimates, differences, metric)
-    if record["label_efficiency"]:
-        from medssl.reporting import efficiency  # noqa: PLC0415 - Matplotlib, likewise
-
-        drawn[EFFICIENCY] = efficiency.draw(record["label_efficiency"])
+        called = f"{estimates[0]['title']}{f', {key[1]}' if several else ''}"
+        drawn[called] = forest.draw(estimates, differences, f"forest-{n}")
+    for n, curve in enumerate(record["label_efficiency"]):
+        better = record["better"].get(curve["metric"], "higher")
+        drawn[f"{EFFICIENCY} {n}"] = efficiency.draw(curve, f"efficiency-{n}", better)
     return fill("comparison.html.j2", record, drawn)

@@ -10,7 +10,7 @@ from typing import Any
 from medssl.artifacts import reduce_report
 from medssl.data.shown import ShownImages
 from medssl.foundation import files
-from medssl.reporting import contents, gallery, histograms, page
+from medssl.reporting import contents, gallery, histograms, numbers, page
 from medssl.reporting.gallery import Pair, Strip
 from medssl.reporting.histograms import Mark, Panel
 from medssl.thinning import accounting
@@ -95,12 +95,12 @@ def _figures(record: Record, overall: float) -> dict[str, str]:
 def _shares(shares: Record, overall: float) -> str:
     """Return how large a share of its images each patient, and each series, keeps."""
     panels = [
-        Panel(title=f"{name.capitalize()} ({page.count(one['n'])})", counts=one["counts"],
+        Panel(title=f"{name.capitalize()} ({numbers.count(one['n'])})", counts=one["counts"],
               of=one["n"])
         for name, one in shares.items()
     ]  # fmt: skip
     n = len(panels[0].counts)
-    mark = Mark(value=overall, text=f"all images, {page.percent(round(overall, 3))}")
+    mark = Mark(value=overall, text=f"all images, {numbers.percent(round(overall, 3))}")
     axis = "Share of the images that is kept"
     return histograms.draw(
         "shares", panels, [k / n for k in range(n + 1)], axis, mark, in_percent=True
@@ -110,7 +110,7 @@ def _shares(shares: Record, overall: float) -> str:
 def _likeness(likeness: Record) -> str:
     """Return how alike images are, before and after."""
     panels = [
-        Panel(title=f"{title} ({page.count(likeness[name]['n'])})",
+        Panel(title=f"{title} ({numbers.count(likeness[name]['n'])})",
               counts=likeness[name]["counts"], of=likeness[name]["n"])
         for name, title in LIKENESS.items()
     ]  # fmt: skip
@@ -138,4 +138,4 @@ def _tables(strata: Sequence[Record]) -> list[dict[str, Any]]:
 
 def _gapped(text: str) -> str:
     """Return a text with its numbers written as everywhere on the page."""
-    return _THOUSANDS.sub(lambda found: page.count(int(found[0].replace(",", ""))), text)
+    return _THOUSANDS.sub(lambda found: numbers.count(int(found[0].replace(",", ""))), text)

@@ -18,6 +18,7 @@ from medssl.foundation.wording import counted
 from medssl.reporting import ablation, contents
 
 RANDOM = "random"
+BETTER = {True: "higher", False: "lower"}
 SAID_ELSEWHERE = {"paper", "key_id", "overlap_patients"}  # of the weights: no setting of a run
 
 
@@ -29,7 +30,7 @@ class Compared:
     origin: Origin
     units: Units
     estimates: tuple[Estimate, ...]
-    trainings: Trainings
+    trainings: tuple[Trainings, ...]  # of what stands first
     arm: Arm
     tried: int = 1  # configurations, of which this is the one that was kept
 
@@ -56,6 +57,7 @@ def compose(
     return {
         "medssl": __version__,
         "target": first.units.target,
+        "task": first.units.task,
         "columns": list(first.units.columns),
         "positive": plan.positive if plan else None,
         "selection": selection(len(runs), sum(run.tried for run in runs)),
@@ -70,22 +72,26 @@ def compose(
                 "name": run.name,
                 "schedule": schedule(run.origin),
                 "init": init(run.origin),
+                "start": run.arm.start,
                 "training_patients": run.arm.patients,
+                "fraction": run.arm.fraction,
                 "configurations": run.tried,
                 "predictions_sha256": run.origin.predictions_sha256,
             }
             for run in runs
         ],
         "settings": differing([run.origin for run in runs]),
+        "better": {row.metric: BETTER[row.higher_is_better] for row in differences},
         "estimates": [{"run": run.name} | asdict(row) for run in runs for row in run.estimates],
         "differences": [asdict(row) for row in differences],
         "tests": [asdict(row) for row in tests],
         "trainings": [
-            {"run": run.name, "aurocs": list(run.trainings.aurocs), "sd": run.trainings.sd}
+            {"run": run.name} | asdict(row) | {"sd": row.sd}
             for run in runs
+            for row in run.trainings
         ],
-        "label_efficiency": ablation.curves(arms, known),
-        "ablation": ablation.table(arms, known, differences),
+        "label_efficiency": ablation.curves(arms, known, first.units.task),
+        "ablation": ablation.tables(arms, known, differences, first.units.task),
     }
 
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from medssl.config.subgroups import CROSS
 from medssl.evaluation.failures import Failures
 from medssl.evaluation.subgroups import METRICS, Subgroups
 from medssl.reporting import figures
@@ -44,17 +45,18 @@ def figures_of(report: Record) -> dict[str, str]:
     Args:
         report: As read from `report.json`.
     """
-    found, estimates = report["subgroups"], report["estimates"]
+    found = report["subgroups"]
     drawn = {}
     columns = dict.fromkeys(
         group["column"] for one in found for group in one["groups"] if group["values"]
     )
     for number, column in enumerate(columns):
         name = f"subgroups-{number}"
-        drawn[name] = draw(_lines(found, column), _overall(estimates, column), name)
+        drawn[name] = draw(_lines(found, column), _overall(report, column), name)
     curves = [one for one in found if one["accuracies"]]
     if curves:
-        at = report["threshold"]["value"] if report["threshold"] else None
+        fixed = report["threshold"] and curves[0]["calls"] == "threshold"
+        at = report["threshold"]["value"] if fixed else None
         drawn["accuracies"] = accuracies(curves, at)
     return drawn
 
@@ -136,23 +138,28 @@ def _pairs(axes: Axes, curve: Record, threshold: float | None) -> None:
 
 def _lines(found: Sequence[Record], column: str) -> list[tuple[str, Record]]:
     return [
-        (f"{_spoken(one['attribute'])} {group['name']}", group)
+        (_called(one["attribute"], group["name"]), group)
         for one in found
         for group in one["groups"]
         if group["column"] == column and group["values"]
     ]
 
 
-def _overall(estimates: Sequence[Record], column: str) -> dict[str, float]:
-    return {
-        row["metric"]: row["value"]
-        for row in estimates
-        if row["column"] == column and row["value"] is not None
-    }
+def _overall(report: Record, column: str) -> dict[str, float]:
+    """Return the estimates among all, by the same calls as those of the groups."""
+    rows = [row for row in report["estimates"] if row["column"] == column]
+    if any(one["calls"] == "chosen_thresholds" for one in report["subgroups"]):
+        rows += report["chosen_thresholds"]["shares"]
+    return {row["metric"]: row["value"] for row in rows if row["value"] is not None}
+
+
+def _called(attribute: str, group: str) -> str:
+    """Return what a line is called; the words of two attributes need no names before them."""
+    return group if CROSS in attribute else f"{_spoken(attribute)} {group}"
 
 
 def _spoken(attribute: str) -> str:
-    return attribute.replace("_", " ")
+    return attribute.replace("_", " ").replace(CROSS, " × ")
 
 
 def _short(name: str) -> str:

@@ -1,7 +1,7 @@
 """`medssl compare`: several finetune runs on the same folds, side by side."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from medssl.artifacts import comparison as artifact
 from medssl.artifacts.origin import Origin
 from medssl.config import compare as config
 from medssl.config.compare import CompareSettings
+from medssl.config.task import Kind
 from medssl.evaluation import (
     assessment,
     cautions,
@@ -17,6 +18,7 @@ from medssl.evaluation import (
     fold_differences,
     intervals,
     label_efficiency,
+    leading,
     significance,
     trainings,
     units,
@@ -58,16 +60,27 @@ class ComparePlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Made:
+    """How one of the runs was made."""
+
+    name: str
+    schedule: str
+    start: str  # where the encoder came from
+    training_patients: float  # mean over folds
+    fraction: float  # of all training patients
+
+
+@dataclass(frozen=True, kw_only=True)
 class CompareResult:
     """Where the comparison is, and what it says in short."""
 
     folder: Path
     report: Path
-    runs: tuple[str, ...]
-    schedules: tuple[str, ...]
-    inits: tuple[str, ...]  # where the encoders came from
+    made: tuple[Made, ...]
     selection: str  # what to know before picking the best
     target: str
+    task: Kind
+    columns: tuple[str, ...]
     unit: str
     reason: str
     n_patients: int  # images, where patients are unknown
@@ -76,7 +89,7 @@ class CompareResult:
     differences: tuple[Difference, ...]
     tests: tuple[Tested, ...]
     configurations: int  # tried for all runs together
-    trainings: dict[str, Trainings]  # of each run, from other seeds on the same folds
+    trainings: dict[str, tuple[Trainings, ...]]  # of each run, from other seeds on the same folds
     cautions: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -87,6 +100,13 @@ class _Run:
     origin: Origin
     units: Units
     tried: int  # configurations
+
+    @property
+    def ratio(self) -> float | None:
+        """Patients tested for one trained on; None where folds were not drawn at random."""
+        assert self.origin.splits is not None  # every finetune run has folds
+        cohort = self.origin.models.n_patients if self.origin.models else None
+        return fold_differences.ratio(self.origin.splits, cohort)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,10 +122,11 @@ def plan(settings: CompareSettings) -> ComparePlan:
     Raises:
         ArtifactError: A run is missing, unfinished, damaged or of another stage.
         DataError: The runs were not made on the same images in the same folds.
+        UsageError: A metric to test is none of theirs.
     """
     runs = _read(settings)
     first = runs[0].units
-    usable = (metric.name for metric in assessment.metrics_of(first, None))
+    usable = assessment.metrics_of(first, None)
     compared = _pairs(settings, runs)
     differing = side_by_side.differing([one.origin for one in runs])
     return ComparePlan(
@@ -117,9 +138,9 @@ def plan(settings: CompareSettings) -> ComparePlan:
         reason=first.reason,
         n_patients=first.n_patients,
         n_units=len(first.truth),
-        metrics=tuple(dict.fromkeys(usable)),
+        metrics=tuple(dict.fromkeys(metric.name for metric in usable)),
         pairs=tuple(f"{later} minus {earlier}" for later, earlier in compared),
-        tests=settings.tests,
+        tests=significance.asked(settings.tests, usable, first),
         settings=tuple(f"{row['setting']}: {', '.join(row['values'])}" for row in differing),
         resamples=settings.draws,
         permutations=settings.swaps,
@@ -161,10 +182,11 @@ def run(
     Raises:
         ArtifactError: A run is missing, unfinished, damaged or of another stage.
         DataError: The runs were not made on the same images in the same folds; nothing was written.
-        UsageError: The output folder is in use.
+        UsageError: The output folder is in use, or a metric to test is none of the runs'.
     """
     reporter = reporter or Silent()
     runs = _read(settings)
+    significance.asked(settings.tests, assessment.metrics_of(runs[0].units), runs[0].units)
     inputs = {f"predictions of {one.name}": one.origin.predictions_sha256 for one in runs}
     with run_folder.create(
         out, stage="compare", settings=settings, inputs=inputs, resume=resume
@@ -197,11 +219,20 @@ def _result(
     return CompareResult(
         folder=out,
         report=out / "comparison.html",
-        runs=tuple(one.name for one in runs),
-        schedules=tuple(side_by_side.schedule(one.origin) for one in runs),
-        inits=tuple(side_by_side.init(one.origin) for one in runs),
+        made=tuple(
+            Made(
+                name=one.name,
+                schedule=side_by_side.schedule(one.origin),
+                start=one.arm.start,
+                training_patients=one.arm.patients,
+                fraction=one.arm.fraction,
+            )
+            for one in judged.runs
+        ),
         selection=_selection(runs),
         target=first.target,
+        task=first.task,
+        columns=first.columns,
         unit=first.kind,
         reason=first.reason,
         n_patients=first.n_patients,
@@ -226,8 +257,6 @@ def _read(settings: CompareSettings) -> list[_Run]:
     tables = {name: predictions.read(path / origin.PREDICTIONS) for name, path in places.items()}
     plans = {name: one.splits for name, one in origins.items() if one.splits is not None}
     assert len(plans) == len(places)  # every finetune run has folds
-    for name, path in places.items():
-        units.require_judged(plans[name].task, str(path / origin.PREDICTIONS))
     comparison.require_same(plans, tables)
     return [
         _Run(
@@ -288,14 +317,18 @@ def _compare(settings: CompareSettings, runs: Sequence[_Run], reporter: Reporter
         for one in reporter.track(runs, task="runs", unit="runs")
     }
     differences = comparison.differences(measured, _pairs(settings, runs), settings.level)
+    first = measured[runs[0].name]
     plan = significance.Plan(
-        metrics=settings.tests, swaps=settings.swaps, level=settings.level, seed=settings.seed
+        metrics=significance.asked(settings.tests, [m for _, m in first.rows], first.units),
+        swaps=settings.swaps,
+        level=settings.level,
+        seed=settings.seed,
     )
-    plans = {one.name: one.origin.splits for one in runs if one.origin.splits is not None}
+    ratios = {one.name: one.ratio for one in runs}
     return _Judged(
         runs=tuple(_compared(one, measured[one.name], settings.level) for one in runs),
         differences=differences,
-        tests=significance.of(differences, measured, plans, plan),
+        tests=significance.of(differences, measured, ratios, plan),
     )
 
 
@@ -305,10 +338,21 @@ def _compared(one: _Run, measured: Measured, level: float) -> Compared:
         origin=one.origin,
         units=one.units,
         estimates=assessment.estimates(measured, level),
-        trainings=trainings.find(one.units, tuple(range(len(one.units.columns)))),
+        trainings=tuple(_trainings(measured)),
         arm=label_efficiency.arm(one.name, one.origin),
         tried=one.tried,
     )
+
+
+def _trainings(measured: Measured) -> Iterator[Trainings]:
+    """Yield how what stands first varies from training to training."""
+    named = {
+        (metric.name, measured.column(n)): metric for n, (_, metric) in enumerate(measured.rows)
+    }
+    for name, column in leading.first(measured.units.task, named):
+        metric = named[name, column]
+        columns = significance.columns_of(measured.units, metric, column)
+        yield trainings.find(measured.units, metric, columns, column)
 
 
 def _shared_first(runs: Sequence[_Run], compared: Sequence[Compared]) -> tuple[str, ...]:
@@ -325,14 +369,14 @@ def _notes(runs: Sequence[_Run]) -> tuple[str, ...]:
     said = {}
     for one in runs:
         own = list(cautions.notes(one.units, cautions.circumstances(one.origin)))
-        count = len(trainings.find(one.units, (0,)).aurocs)
+        count = trainings.count(one.units)
         if count < trainings.ENOUGH:
             own.append(
                 f"The models of a fold were trained from {counted(count, 'seed')}: how much the "
                 f"result varies from training to training is {'not' if count < 2 else 'hardly'} "
                 "known; `medssl finetune --seeds 3` tells"
             )
-        if one.origin.splits and fold_differences.ratio(one.origin.splits) is None:
+        if one.ratio is None:
             own.append("Folds were not drawn at random, so that no corrected t of folds is given")
         said[one.name] = tuple(own)
     return _merged(said)

@@ -1,36 +1,56 @@
 """`medssl evaluate`: from predictions to a report whose numbers hold."""
 
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medssl.artifacts import foreign_predictions, origin, predictions, report, run_folder
+from medssl.artifacts import foreign_predictions, origin, predictions, report, run_folder, scores
+from medssl.artifacts.origin import External
 from medssl.config import controls as known_controls
+from medssl.config import subgroups as known_attributes
 from medssl.config.evaluate import EvaluateSettings
-from medssl.evaluation import assessment, deployed, findings, intervals
+from medssl.evaluation import (
+    assessment,
+    deployed,
+    findings,
+    intervals,
+    provenance,
+    requirements,
+)
 from medssl.evaluation import judged as judging
 from medssl.evaluation.assessment import Estimate
 from medssl.evaluation.calibration_error import CalibrationError
 from medssl.evaluation.controls.verdicts import Verdict
 from medssl.evaluation.delong import CrossCheck
 from medssl.evaluation.deployed import Declared, Deployed
+from medssl.evaluation.external import Elsewhere
 from medssl.evaluation.findings import Findings
 from medssl.evaluation.intervals import Draws
 from medssl.evaluation.judged import Judged
 from medssl.evaluation.operating_points import OperatingPoint
+from medssl.evaluation.saliency import Saliency
 from medssl.evaluation.subgroups import Subgroups
 from medssl.foundation import files, seeding
 from medssl.foundation.cost import Cost, peak_memory
 from medssl.foundation.errors import GateFailed
 from medssl.foundation.reporting import Reporter, Silent, Tee
-from medssl.reporting import contents, model_card, page
+from medssl.ingestion import identity
+from medssl.ingestion.identity import SiteKey
+from medssl.reporting import contents, model_card, page, printing, saliency
 from medssl.training import controls
 
+if TYPE_CHECKING:  # torch, which an evaluation loads only where models have to judge
+    from medssl.training.external import Ready
+    from medssl.training.runtime import Runtime
+
 _TRIAL = 100  # resamples drawn to say how long all of them take
+_SAMPLE = 32  # rows that one model judges to say how long all of them take
+_ROW_BYTES = 300  # of an external test, per row and column
 _COLUMN_BYTES = 200_000  # of a report and its tables, per column
 
 
@@ -52,6 +72,7 @@ class EvaluatePlan:
     threshold: float | None  # None: nothing is called positive
     resamples: int
     intervals: str  # bca or percentile, and why
+    notes: tuple[str, ...] = ()  # of an external test
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +100,22 @@ class EvaluateResult:
     deployed: Deployed = field(
         default_factory=Deployed
     )  # at thresholds chosen on inner parts, recalibrated
+    external: External | None = None  # what became of the archive of an external test
+    elsewhere: Elsewhere | None = None  # it beside the cross-validation
     problem: GateFailed | None = None  # a requirement was not met; the report is complete
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Begun:
+    judged: Judged
+    ready: "Ready | None" = None  # of an external test: its scores are still to come
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Digests of what is read."""
+        if self.ready is not None:
+            return self.ready.inputs
+        return {"predictions": self.judged.source.predictions_sha256}
 
 
 def plan(settings: EvaluateSettings) -> EvaluatePlan:
@@ -90,9 +126,9 @@ def plan(settings: EvaluateSettings) -> EvaluatePlan:
         DataError: The predictions are refused.
         UsageError: The threshold lies outside the probabilities, or there are none.
     """
-    judged = _read(settings)
+    begun = _begin(settings)
+    judged, units = begun.judged, begun.judged.units
     deployed.declared(judged)
-    units = judged.units
     usable = (metric.name for metric in assessment.metrics_of(units, judged.threshold))
     chosen = intervals.choose(settings.intervals, settings.draws, units.n_patients)
     return EvaluatePlan(
@@ -112,21 +148,42 @@ def plan(settings: EvaluateSettings) -> EvaluatePlan:
         threshold=judged.threshold,
         resamples=settings.draws,
         intervals=f"{chosen.method}: {chosen.why}",
+        notes=begun.ready.notes if begun.ready else (),
     )
 
 
-def cost(settings: EvaluateSettings) -> Cost:
-    """Return what the run would take at most, from a few resamples; writes nothing."""
+def cost(settings: EvaluateSettings, *, device: str = "auto") -> Cost:
+    """Return what the run would take at most, from a few resamples; writes nothing.
+
+    Of an external test also from what one model makes of a few rows.
+    """
     few = settings.model_copy(update={"resamples": min(_TRIAL, settings.draws), "smoke": False})
-    judged = _read(few)
+    begun = _begin(few)
+    judged = begun.judged
     started = time.perf_counter()
     findings.find(judged, _draws(judged), Silent())
+    seconds = (time.perf_counter() - started) * settings.draws / few.draws
+    basis, n_bytes = f"at most, from {few.draws} resamples", 0
+    if begun.ready is not None:
+        seconds += _judging(begun.ready, device)
+        basis += f" and {_SAMPLE} rows of one model"
+        n_bytes = _ROW_BYTES * len(begun.ready.cohort)
     return Cost(
-        seconds=(time.perf_counter() - started) * settings.draws / few.draws,
-        disk_bytes=_COLUMN_BYTES * len(judged.units.columns),
+        seconds=seconds,
+        disk_bytes=(_COLUMN_BYTES + n_bytes) * len(judged.units.columns),
         memory_bytes=peak_memory(),
-        basis=f"at most, from {few.draws} resamples",
+        basis=basis,
     )
+
+
+def _judging(ready: "Ready", device: str) -> float:
+    """Return the seconds that all models would take to judge everything."""
+    from medssl.training import external, runtime  # noqa: PLC0415 - torch
+
+    started = time.perf_counter()
+    external.sample(ready, runtime.start(device, "32"), _SAMPLE)
+    each = (time.perf_counter() - started) / min(_SAMPLE, len(ready.cohort))
+    return each * len(ready.cohort) * len(ready.models.folds)
 
 
 def run(
@@ -135,6 +192,7 @@ def run(
     reporter: Reporter | None = None,
     *,
     resume: bool = False,
+    device: str = "auto",
 ) -> EvaluateResult:
     """Write `report.json`, its tables, `report.html` and a model card into a new run folder.
 
@@ -143,57 +201,83 @@ def run(
         out: Run folder to make.
         reporter: Where progress goes.
         resume: Write an unfinished evaluation anew in its folder.
+        device: auto, cpu, cuda or cuda:N, where models have to judge.
 
     Raises:
         ArtifactError: The run is missing, unfinished, damaged or of another stage.
         DataError: The predictions are refused; nothing was written.
         UsageError: The output folder is in use, or the threshold lies outside the probabilities.
+        MissingExtra: A PDF is wanted, and what makes it is not installed.
     """
-    judged = _read(settings)
+    if settings.pdf:
+        printing.require()
+    begun = _begin(settings, reporter or Silent())
+    judged, started = begun.judged, _start(begun, device)
     wanted = deployed.declared(judged)
-    inputs = {"predictions": judged.source.predictions_sha256}
     with run_folder.create(
-        out, stage="evaluate", settings=_recorded(judged), inputs=inputs, resume=resume
+        out, stage="evaluate", settings=_recorded(judged), inputs=begun.inputs, resume=resume
     ) as folder:
         told = Tee(reporter or Silent(), folder.log)
+        if started is not None:
+            judged = _score(begun, started, out, told)
         told.note(
             f"judging {len(judged.units.truth)} units of {judged.units.n_patients} patients by "
             f"{settings.draws} resamples; the unit is the {judged.units.kind}: "
             f"{judged.units.reason}"
         )
-        found = _find(judged, wanted, told)
+        found = _find(judged, wanted, told, device)
         for caution in found.cautions:
             told.warn(caution)
-        folder.environment()
-        _write(out, contents.compose(found, judged))
+        folder.environment(**(started.facts() if started else {}))
+        pictures = saliency.draw(found.saliency)
+        _write(out, contents.compose(found, judged), pictures, pdf=settings.pdf)
     return _result(out, judged, found)
 
 
-def _find(judged: Judged, wanted: Declared, reporter: Reporter) -> Findings:
+def _find(judged: Judged, wanted: Declared, reporter: Reporter, device: str) -> Findings:
     """Return everything a report says."""
     draws = _draws(judged)
-    found = findings.find(judged, draws, reporter)
+    found = findings.find(judged, draws, reporter, wanted.thresholds)
     return replace(
         found,
-        controls=_controls(judged, reporter),
+        controls=_controls(judged, reporter, device),
+        saliency=_saliency(judged, reporter, device),
         deployed=deployed.find(judged, draws, wanted, found.estimates),
+        provenance=provenance.find(judged.source),
     )
 
 
-def _controls(judged: Judged, reporter: Reporter) -> tuple[Verdict, ...]:
+def _controls(judged: Judged, reporter: Reporter, device: str) -> tuple[Verdict, ...]:
     """Return what the controls found that were asked for."""
-    verdicts = controls.run(known_controls.chosen(judged.settings.controls), judged, reporter)
+    names = known_controls.chosen(judged.settings.controls)
+    verdicts = controls.run(names, judged, reporter, device=device)
     for verdict in verdicts:
         reporter.note(f"control {verdict.name}: {verdict.light}: {verdict.said}")
     return verdicts
 
 
-def _write(out: Path, content: Mapping[str, Any]) -> None:
+def _saliency(judged: Judged, reporter: Reporter, device: str) -> Saliency | None:
+    """Return the maps of single images, where they were asked for."""
+    if not judged.settings.thumbnails:
+        return None
+    from medssl.training import explaining  # noqa: PLC0415 - torch
+
+    found = explaining.find(judged, reporter, device=device)
+    reporter.note(f"maps: {f'not drawn: {found.reason}' if found.reason else found.said}")
+    return found
+
+
+def _write(
+    out: Path, content: Mapping[str, Any], pictures: Mapping[str, str], *, pdf: bool
+) -> None:
     report.write_tables(out, content)
     report.write(out, content)
     record = report.read(out)
-    files.write_text(out / "report.html", page.render(record))
+    html = page.render(record, pictures)
+    files.write_text(out / "report.html", html)
     files.write_text(out / "model_card.md", model_card.render(record))
+    if pdf:
+        files.write_bytes(out / "report.pdf", printing.pdf(html))
 
 
 def _result(out: Path, judged: Judged, found: Findings) -> EvaluateResult:
@@ -218,7 +302,13 @@ def _result(out: Path, judged: Judged, found: Findings) -> EvaluateResult:
         controls=found.controls,
         subgroups=found.subgroups,
         deployed=found.deployed,
-        problem=found.deployed.problem(out / "report.html"),
+        external=judged.source.external,
+        elsewhere=found.elsewhere,
+        problem=requirements.problem(
+            found.deployed.requirements,
+            found.controls if judged.settings.strict else (),
+            out / "report.html",
+        ),
     )
 
 
@@ -241,12 +331,67 @@ def _recorded(judged: Judged) -> EvaluateSettings:
     )
 
 
-def _read(settings: EvaluateSettings) -> Judged:
+def _begin(settings: EvaluateSettings, reporter: Reporter | None = None) -> _Begun:
+    """Read what is judged; of an external test everything but the scores."""
+    read = _read(settings, reporter)
+    if settings.archive is None:
+        return _Begun(judged=read)
+    from medssl.training import external  # noqa: PLC0415 - torch
+
+    ready = external.get_ready(settings)
+    table = external.unscored(ready, settings.seed)
+    judged = judging.of(table, ready.source, settings, str(settings.archive))
+    return _Begun(judged=replace(judged, internal=read), ready=ready)
+
+
+def _start(begun: _Begun, device: str) -> "Runtime | None":
+    """Return the device of the models, None where nothing is to be scored."""
+    if begun.ready is None:
+        return None
+    from medssl.training import runtime  # noqa: PLC0415 - torch
+
+    return runtime.start(device, "32")
+
+
+def _score(begun: _Begun, started: "Runtime", out: Path, reporter: Reporter) -> Judged:
+    """Write what the models say of another archive, and return it."""
+    from medssl.training import external  # noqa: PLC0415 - torch
+
+    assert begun.ready is not None  # or no device were started
+    for note in begun.ready.notes:
+        reporter.note(note)
+    done = external.judge(begun.ready, started, reporter)
+    path = out / origin.PREDICTIONS
+    predictions.write(path, done.table)
+    scores.write(out, done.scores)
+    source = replace(done.source, predictions_sha256=files.sha256(path))
+    judged = judging.of(done.table, source, begun.judged.settings, str(path))
+    return replace(judged, internal=begun.judged.internal, each=done.each)
+
+
+def _read(settings: EvaluateSettings, reporter: Reporter | None = None) -> Judged:
     if settings.run is not None:
         path = settings.run / origin.PREDICTIONS
         source = origin.of_run(settings.run)
         return judging.of(predictions.read(path), source, settings, str(path))
     assert settings.predictions is not None  # the settings have one of the two
     path = settings.predictions
-    table = foreign_predictions.read(path)
-    return judging.of(table, origin.of_table(path), settings, str(path))
+    foreign = foreign_predictions.read(
+        path,
+        lambda: _key(settings, reporter),
+        kind=settings.task,
+        columns=known_attributes.table_columns(settings.subgroups),
+    )
+    return judging.of(foreign.table, origin.of_table(path, foreign), settings, str(path))
+
+
+def _key(settings: EvaluateSettings, reporter: Reporter | None) -> SiteKey:
+    """Return what makes pseudonyms; a plan, which has no reporter, makes no key."""
+    path = identity.key_path(settings.key_file)
+    if reporter is None:
+        return identity.load(path) or SiteKey(secrets.token_bytes(identity.KEY_BYTES))
+    key, is_new = identity.load_or_create(path)
+    if is_new:
+        reporter.note("key: made the institution's key; keep a copy, it links later tables")
+    reporter.note(f"pseudonyms are those of archives with the key {key.key_id}")
+    return key

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from medssl.artifacts import archive, report_tables, run_folder, scores
 from medssl.artifacts.archive import ArchiveInfo
@@ -16,18 +15,16 @@ from medssl.config.ingest import IngestSettings
 from medssl.config.predict import PredictSettings
 from medssl.config.task import Task
 from medssl.data import volumes
-from medssl.evaluation import gate
 from medssl.foundation import files
 from medssl.foundation.cost import Cost, peak_memory
 from medssl.foundation.errors import ArtifactError
 from medssl.foundation.reporting import Reporter, Silent, Tee
 from medssl.foundation.wording import counted, verb
-from medssl.training import ensemble, runtime
-from medssl.training.ensemble import Ensemble, Known, Said
+from medssl.training import ensemble, runtime, scoring
+from medssl.training.ensemble import Ensemble, Known
 
 _TRIAL = 32  # rows scored to say how long all of them take
 _ROW_BYTES = 150  # of a row of scores, generously
-_KEYS = ("image_id", "patient_key", "study_key", "series_key", "site")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +64,8 @@ class _Ready:
     rows: pa.Table
     info: ArchiveInfo
     what: str
+    known: Known
     known_patients: int | None  # of the archive, whom the models learned from; None: not known
-    n_held_out: int | None  # images that a new one is ranked among; None: the run has no gate
-    can_mark: bool  # whether any image could come out as unusual
     n_too_short: int
     notes: tuple[str, ...]
 
@@ -153,9 +149,7 @@ def run(
     """
     ready = _get_ready(settings)
     models, task = ready.models, ready.models.info.task
-    weights = files.sha256_text(
-        "".join(files.sha256(folder / "model.safetensors") for folder in models.folds)
-    )
+    weights = scoring.weights_sha256(models)
     started = runtime.start(device, "32")
     inputs = {"archive": ready.info.hash, "models": weights}
     with run_folder.create(out, stage="predict", settings=settings, inputs=inputs) as folder:
@@ -165,10 +159,8 @@ def run(
             told.note(note)
         tracked = told.track(models.folds, task="models", unit="models")
         said = models.say(started, settings.archive, ready.rows, tracked)
-        unusual = None
-        if said.rarity is not None and ready.can_mark:
-            unusual = np.asarray(said.rarity <= settings.unusual)
-        table = _table(ready.rows, said, task, unusual)
+        unusual = scoring.marked(said, ready.known, settings.unusual)
+        table = scoring.table(ready.rows, said, task, unusual)
         n_unusual = None if unusual is None else int(unusual.sum())
         record = PredictInfo(
             task=task,
@@ -180,7 +172,7 @@ def run(
             n_unusual=n_unusual,
             unusual=settings.unusual,
             known_patients=ready.known_patients,
-            n_held_out=ready.n_held_out,
+            n_held_out=ready.known.n_held_out,
             n_too_short=ready.n_too_short,
         )
         files.write_text(out / "scores.csv", _by_patient(table, task))
@@ -196,7 +188,7 @@ def run(
         what=ready.what,
         n_patients=record.n_patients,
         n_unusual=n_unusual,
-        n_held_out=ready.n_held_out,
+        n_held_out=ready.known.n_held_out,
         n_too_short=ready.n_too_short,
         notes=ready.notes,
     )
@@ -206,60 +198,35 @@ def _get_ready(settings: PredictSettings) -> _Ready:
     run_folder.require_finished(settings.run, "finetune")
     models = ensemble.open_run(settings.run)
     info = archive.read_info(settings.archive)
-    expected = models.info.in_channels
-    if info.channels != expected:
-        raise ArtifactError(
-            f"its images have {counted(info.channels, 'channel')}, the models read {expected}",
-            where=str(settings.archive),
-            fix=f"ingest with --colour {'keep' if expected > 1 else 'gray'}",
-        )
+    scoring.require_channels(models, info, settings.archive)
     rows, n_too_short = _rows(settings.archive, models)
     known = models.known()
-    seen = _seen(known, models, info, rows)
-    needed = gate.needed(settings.unusual)
+    learned = scoring.learned_from(models, known, info)
+    seen = None if learned is None else len(learned & set(rows["patient_key"].to_pylist()))
     return _Ready(
         models=models,
         rows=rows,
         info=info,
-        what="series" if _judges_series(models) else "image",
+        what=scoring.what(models),
+        known=known,
         known_patients=seen,
-        n_held_out=known.n_held_out,
-        can_mark=known.n_held_out is not None and known.n_held_out >= needed,
         n_too_short=n_too_short,
         notes=(
-            *_trial(settings.run),
+            *scoring.trial(settings.run),
             *_left_out(n_too_short),
             *_overlap(seen),
-            *_limits(known.n_held_out, needed, settings.unusual),
+            *scoring.limits(known, settings.unusual),
         ),
     )
 
 
-def _judges_series(models: Ensemble) -> bool:
-    return models.info.spatial_dims == 3 or models.info.pooling != "none"
-
-
 def _rows(folder: Path, models: Ensemble) -> tuple[pa.Table, int]:
     """Return the images or series to score, and how many series are too short to be scored."""
-    images = archive.read_images(folder)
-    if not _judges_series(models):
+    images, least = archive.read_images(folder), scoring.least_slices(models)
+    if not least:
         return images, 0
-    least = volumes.LEAST_SLICES if models.info.pooling == "none" else 1
     rows = volumes.table(images, least=least)
     return rows, len(images["series_key"].unique()) - len(rows)
-
-
-def _seen(known: Known, models: Ensemble, info: ArchiveInfo, rows: pa.Table) -> int | None:
-    """Return how many patients a model has learned from; None where keys cannot be compared."""
-    comparable = info.key_id == models.info.key_id and models.info.group != "none"
-    if known.learned is None or not comparable:
-        return None
-    return len(known.learned & set(rows["patient_key"].to_pylist()))
-
-
-def _trial(run: Path) -> Iterator[str]:
-    if run_folder.read_config(run).get("smoke"):
-        yield "the models come from a smoke run: they were trained for two steps"
 
 
 def _left_out(n_too_short: int) -> Iterator[str]:
@@ -277,37 +244,6 @@ def _overlap(seen: int | None) -> Iterator[str]:
             f"a model learned from {counted(seen, 'patient')} of this archive: "
             "their scores are too good"
         )
-
-
-def _limits(n_held_out: int | None, needed: int, unusual: float) -> Iterator[str]:
-    if n_held_out is not None and n_held_out < needed:
-        yield (
-            f"nothing can be marked as unusual: that needs {counted(needed, 'test image')} for "
-            f"{unusual * 100:.4g} %, and the run has {n_held_out:,}"
-        )
-
-
-def _table(rows: pa.Table, said: Said, task: Task, unusual: NDArray[np.bool_] | None) -> pa.Table:
-    keys = rows.select(_KEYS)
-    n = rows.num_rows
-    beside = {
-        "distance": _nullable(said.distance, n),
-        "rarity": _nullable(said.rarity, n),
-        "unusual": pa.nulls(n, pa.bool_()) if unusual is None else pa.array(unusual),
-    }
-    parts = []
-    for k, column in enumerate(task.columns):
-        part = keys.append_column("target", pa.array([column] * n, pa.string()))
-        part = part.append_column("score", pa.array(said.score[:, k]))
-        part = part.append_column("spread", pa.array(said.spread[:, k]))
-        for name, values in beside.items():
-            part = part.append_column(name, values)
-        parts.append(part)
-    return pa.concat_tables(parts).select(scores.SCORES.names).cast(scores.SCORES)
-
-
-def _nullable(values: np.ndarray | None, n: int) -> pa.Array:
-    return pa.nulls(n, pa.float64()) if values is None else pa.array(values)
 
 
 def _by_patient(table: pa.Table, task: Task) -> str:

@@ -1,5 +1,6 @@
 """The same image under two patients of a cohort: its pixels, or what a hash sees of it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from medssl.foundation import plugins
 from medssl.foundation.reporting import Reporter
 from medssl.thinning import strangers
 from medssl.thinning.metrics import Metric
+from medssl.thinning.nearest import Nearest
 
 BITS = 256  # radiographs of two children may share all of 64
 
@@ -47,6 +49,46 @@ def find(
         alike = strangers.find(_near(folder, images, reporter), rows, whose, named)
         found += [row for row in alike if _pair(row) not in known]
     return tuple(_twins(row) for row in found)
+
+
+def elsewhere(
+    here: tuple[Path, pa.Table], there: tuple[Path, pa.Table], reporter: Reporter
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Say which images of an archive another archive has too.
+
+    Args:
+        here: Archive folder, and rows of its `images.parquet`, N of them.
+        there: The other.
+        reporter: Shown the progress.
+
+    Returns:
+        Those with the same pixels, and those that look the same, (N,) each. Blank images look like
+        none, and are none where several patients of an archive share their pixels.
+
+    Raises:
+        ArtifactError: A pixel shard is missing or damaged.
+    """
+    n = here[1].num_rows
+    both = [_near(*one, reporter) for one in (here, there)]
+    metric = replace(both[0], descriptors=np.concatenate([one.descriptors for one in both]))
+    blank = metric.strategy.is_blank(metric.descriptors)
+    nearest = Nearest(metric, floor=metric.tau)
+    rows = np.arange(len(blank))
+    nearest.offer(rows[:n][~blank[:n]], rows[n:][~blank[n:]])
+    own, others = (table["pixel_sha256"].to_numpy() for _, table in (here, there))
+    empty = blank[:n] & np.isin(own, [*_shared(here[1]), *_shared(there[1])])
+    return np.asarray(np.isin(own, others) & ~empty), np.asarray(nearest.row[:n] >= 0)
+
+
+def _shared(images: pa.Table) -> list[str]:
+    """Return the digests of pixels that several patients have."""
+    pairs = (
+        images.select(["pixel_sha256", "patient_key"])
+        .group_by(["pixel_sha256", "patient_key"])
+        .aggregate([])
+    )
+    names, counts = np.unique(pairs["pixel_sha256"].to_numpy(), return_counts=True)
+    return [str(name) for name in names[counts > 1]]
 
 
 def _exact(images: pa.Table) -> Metric:

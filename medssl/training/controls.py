@@ -23,6 +23,7 @@ from medssl.evaluation.controls import (
     facts,
     label_shuffle,
     metadata,
+    outside,
     pretraining,
     sides,
     site,
@@ -68,7 +69,7 @@ def _verdict(name: str, work: "_Work", *, asked: bool) -> Verdict:
     if not asked:
         return not_assessed(name, f"not asked for: --controls all, or --controls {name}")
     try:
-        return _CONTROLS[name](work)
+        return (_CONTROLS if work.judged.source.external is None else _OUTSIDE)[name](work)
     except _CannotTell as reason:
         return not_assessed(name, str(reason))
     except (ArtifactError, DataError, UsageError) as error:
@@ -100,16 +101,20 @@ class _Work:
 
     @cached_property
     def cohort(self) -> "Cohort":
-        """What the run was made of."""
-        from medssl.training import labelled  # noqa: PLC0415 - torch
+        """What the run was made of, or what an external test judges."""
+        from medssl.training import external, labelled  # noqa: PLC0415 - torch
 
         self._require_classes()
         _ = self.archive
+        if self.judged.source.external is not None:
+            return external.get_ready(self.judged.settings).cohort
         return labelled.of_run(self.run)
 
     @cached_property
     def sides(self) -> Sides:
-        """Of the rows of the cohort."""
+        """Of the rows of the cohort; of an external test in folds drawn anew."""
+        if self.judged.source.external is not None:
+            return self._drawn_sides()
         return self.sides_of(self.cohort.patients)
 
     def sides_of(self, owners: Sequence[str]) -> Sides:
@@ -117,6 +122,17 @@ class _Work:
         _ = self.run
         assert self.judged.source.splits is not None  # or there is no run
         return sides.of_splits(self.judged.source.splits, owners)
+
+    def _drawn_sides(self) -> Sides:
+        """Return sides in which something else than the models can be learned and tested."""
+        seed = seeding.derive(self.judged.settings.seed, "evaluate", "sides")
+        keys = self.cohort.patients
+        plans = site.plans(keys, [held for (held,) in self.cohort.strata], seed)
+        if not plans:
+            raise _CannotTell("too few patients of a class to learn anything by")
+        tested = np.array([[plans[0][key] for key in keys]], dtype=np.int64)
+        n_folds = int(tested.max()) + 1
+        return Sides(tested=tested, left_out=np.zeros((1, n_folds, len(keys)), dtype=bool))
 
     @cached_property
     def label(self) -> Ints:
@@ -148,7 +164,7 @@ class _Work:
     @cached_property
     def images(self) -> Units:
         """The predictions, one unit per image, in sorted order of ids."""
-        return self.build(self.judged.table, "image")
+        return self.judged.of_images()
 
     def require_patients(self) -> None:
         """Refuse what says nothing of a handful of patients."""
@@ -190,9 +206,12 @@ def _learned_or_tested(
 
 
 def _pretraining(work: _Work) -> Verdict:
-    models = work.judged.source.models
+    models, external = work.judged.source.models, work.judged.source.external
     if models is None:
         raise _CannotTell("a table of another tool says nothing of pretraining")
+    if external is not None:
+        init = {**models.init, "overlap_patients": external.pretrained} if models.init else {}
+        return pretraining.judge(init, work.judged.units.n_patients)
     return pretraining.judge(models.init, models.n_patients)
 
 
@@ -292,6 +311,37 @@ def _site(work: _Work) -> Verdict:
     return site.judge(work.images, names, work.counts, settings.level, seed)
 
 
+def _outside(work: _Work) -> Verdict:
+    external = work.judged.source.external
+    assert external is not None  # or it were no external test
+    return outside.sides(external, work.judged.units.n_patients)
+
+
+def _copies(work: _Work) -> Verdict:
+    """Return how many patients of an external test share an image with those learned from."""
+    from medssl.thinning import twins  # noqa: PLC0415 - torch
+    from medssl.training import ensemble, labelled  # noqa: PLC0415 - torch
+
+    own = work.judged.internal
+    if own is None or own.source.archive is None:
+        raise _CannotTell(own.source.no_archive if own else "there is no run")
+    cohort, trained = work.cohort, labelled.of_run(work.run)
+    learned = ensemble.open_run(work.run).known().learned
+    if learned is not None:
+        kept = np.flatnonzero([key in learned for key in trained.patients])
+        trained = trained.rows(kept)
+    here, owners = twins.images_of(work.archive, cohort.table, whole_series=cohort.whole_series)
+    there, _ = twins.images_of(own.source.archive, trained.table, whole_series=trained.whole_series)
+    same, alike = twins.elsewhere((work.archive, here), (own.source.archive, there), work.reporter)
+    names = np.array(owners)
+    exact = set(names[same])
+    return outside.copies(len(set(owners)), len(exact), len(set(names[alike]) - exact))
+
+
+def _no_shuffle(_: _Work) -> Verdict:
+    raise _CannotTell("it looks at the training: ask for it with the run alone, without --on")
+
+
 _CONTROLS: Mapping[str, Callable[[_Work], Verdict]] = {
     "split": _split,
     "duplicates": _duplicates,
@@ -299,4 +349,10 @@ _CONTROLS: Mapping[str, Callable[[_Work], Verdict]] = {
     "label_shuffle": _label_shuffle,
     "metadata": _metadata,
     "site": _site,
+}
+_OUTSIDE: Mapping[str, Callable[[_Work], Verdict]] = {  # of an external test
+    **_CONTROLS,
+    "split": _outside,
+    "duplicates": _copies,
+    "label_shuffle": _no_shuffle,
 }

@@ -121,7 +121,14 @@ def run_fold(runtime: Runtime, recipe: Recipe, fold: Fold, reporter: Reporter) -
     )
     fold_models.write(fold.folder, known)
     tables = [
-        _prediction_rows(part, moved[name], fold, fold.repeat % settings.seeds, name)
+        predict.rows(
+            part,
+            moved[name],
+            repeat=fold.repeat,
+            fold=fold.fold,
+            seed=fold.repeat % settings.seeds,
+            name=name,
+        )
         for name, part in (("test", test), ("inner", inner))
         if name in moved
     ]
@@ -310,40 +317,6 @@ def _arguments(
 def _call(step: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:  # noqa: ANN401
     (images,), target = step.views, step.target
     return (images, target), {"slices": step.slices} if step.slices else {}
-
-
-def _prediction_rows(
-    part: Cohort, score: NDArray[np.float64], fold: Fold, seed: int, name: str
-) -> pa.Table:
-    """Return one row per image and column of the task; see `artifacts/predictions.py`."""
-    task = part.task
-    parts = []
-    for k, column in enumerate(task.columns):
-        if task.kind in ("multi_class", "ordinal"):
-            label = (part.label[:, 0] == k).astype(np.float64)
-        else:
-            label = part.label[:, k]
-        rows = np.flatnonzero(np.isfinite(label))
-        shown = part.table.take(rows)
-        n = len(rows)
-        parts.append(
-            pa.table(
-                {
-                    "image_id": shown["image_id"],
-                    "patient_key": shown["patient_key"],
-                    "site": shown["site"],
-                    "target": [column] * n,
-                    "label": label[rows],
-                    "score": score[rows, k],
-                    "repeat": [fold.repeat] * n,
-                    "fold": [fold.fold] * n,
-                    "seed": [seed] * n,
-                    "part": [name] * n,
-                },
-                schema=predictions.PREDICTIONS,  # a column of no rows has no type of its own
-            )
-        )
-    return pa.concat_tables(parts)
 
 
 def _tensor(values: NDArray[np.float64] | None, runtime: Runtime) -> Tensor | None:

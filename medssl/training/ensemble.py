@@ -36,7 +36,12 @@ class Said:
     spread: Floats  # (N, columns) standard deviation over the models
     distance: Floats | None  # (N,) from the training images, mean over the models; 1 is usual
     rarity: Floats | None  # (N,) share of held-out images as far away; None: the run has no gate
-    n_models: int
+    each: Floats  # (M, N, columns) of every model by itself, calibrated likewise
+
+    @property
+    def n_models(self) -> int:
+        """How many models spoke."""
+        return len(self.each)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +108,7 @@ class Ensemble:
             rarity=None
             if distance is None
             else gate.far(distance, np.concatenate(held_out), times=times),
-            n_models=len(every),
+            each=every,
         )
 
     def known(self) -> Known:
@@ -128,13 +133,7 @@ class Ensemble:
         Raises:
             ArtifactError: Its weights are missing or do not fit.
         """
-        info = self.info
-        plugin = plugins.load(encoders, info.encoder)
-        config = decode(plugin.Config, dict(info.encoder_options), where="encoder_options")
-        encoder = plugin.build(info.in_channels, info.spatial_dims, config)
-        model = SiteModel(
-            encoder, info.task, info.dropout, pooling=pooling.build(info.pooling, encoder.dim)
-        )
+        model = self.build()
         path = folder / "model.safetensors"
         tensors = {k: torch.from_numpy(v) for k, v in weights.read_tensors(path).items()}
         try:
@@ -146,6 +145,16 @@ class Ensemble:
                 fix="run `medssl finetune` again: one of the two files was changed",
             ) from error
         return model
+
+    def build(self) -> SiteModel:
+        """Return a model as those of the run are, with weights newly drawn from torch's state."""
+        info = self.info
+        plugin = plugins.load(encoders, info.encoder)
+        config = decode(plugin.Config, dict(info.encoder_options), where="encoder_options")
+        encoder = plugin.build(info.in_channels, info.spatial_dims, config)
+        return SiteModel(
+            encoder, info.task, info.dropout, pooling=pooling.build(info.pooling, encoder.dim)
+        )
 
     def _corrected(self, folder: Path, score: Floats) -> Floats:
         known = fold_models.read(folder)

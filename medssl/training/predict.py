@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medssl.artifacts import predictions
 from medssl.data.cohort import Cohort
 from medssl.data.inputs import Input
 from medssl.models.site_model import SiteModel
@@ -30,6 +31,55 @@ def scores(model: SiteModel, features: Tensor) -> NDArray[np.float64]:
             model.predictions(model.judge(features).float()).cpu().double().numpy()
         )
     return found
+
+
+def rows(
+    part: Cohort,
+    score: NDArray[np.float64],
+    *,
+    repeat: int,
+    fold: int | None,
+    seed: int | None,
+    name: str,
+) -> pa.Table:
+    """Return one row per image and column of the task; see `artifacts/predictions.py`.
+
+    Args:
+        part: Rows that were judged, N of them.
+        score: Shape (N, columns of the task).
+        repeat: In which they were judged.
+        fold: Whose model judged them; None: all together.
+        seed: Of the training; None: of several.
+        name: Of the part: test or inner.
+    """
+    task = part.task
+    parts = []
+    for k, column in enumerate(task.columns):
+        if task.kind in ("multi_class", "ordinal"):
+            label = (part.label[:, 0] == k).astype(np.float64)
+        else:
+            label = part.label[:, k]
+        known = np.flatnonzero(np.isfinite(label))
+        shown = part.table.take(known)
+        n = len(known)
+        parts.append(
+            pa.table(
+                {
+                    "image_id": shown["image_id"],
+                    "patient_key": shown["patient_key"],
+                    "site": shown["site"],
+                    "target": [column] * n,
+                    "label": label[known],
+                    "score": score[known, k],
+                    "repeat": [repeat] * n,
+                    "fold": [fold] * n,
+                    "seed": [seed] * n,
+                    "part": [name] * n,
+                },
+                schema=predictions.PREDICTIONS,  # a column of no rows has no type of its own
+            )
+        )
+    return pa.concat_tables(parts)
 
 
 def loss(runtime: Runtime, model: SiteModel, cohort: Cohort, given: Input) -> float:

@@ -133,7 +133,7 @@ def test_one_seed_is_said_not_to_tell_how_trainings_vary(compared):
     result, _ = compared
     (note,) = (text for text in result.notes if "1 seed" in text)
     assert "--seeds 3" in note
-    assert all(one.sd is None for one in result.trainings.values())
+    assert all(one.sd is None for found in result.trainings.values() for one in found)
 
 
 def test_the_spread_over_trainings_stands_apart_from_the_intervals(tmp_path, finetune_run):
@@ -148,9 +148,9 @@ def test_the_spread_over_trainings_stands_apart_from_the_intervals(tmp_path, fin
         )
         predictions.write(path, pa.concat_tables([table, again]))
     result = compare.run(settings_for(tmp_path / "a", tmp_path / "b"), tmp_path / "out")
-    for one in result.trainings.values():
-        assert len(one.aurocs) == 2
-        assert one.sd == pytest.approx(abs(one.aurocs[0] - one.aurocs[1]) / np.sqrt(2))
+    for (one,) in result.trainings.values():
+        assert (one.metric, one.column, len(one.values)) == ("auroc", "finding", 2)
+        assert one.sd == pytest.approx(abs(one.values[0] - one.values[1]) / np.sqrt(2))
     (test,) = artifact.read(tmp_path / "out")["tests"]
     assert test["corrected_t"]["folds"] == 3  # two trainings of three folds are not six
     assert "From training to training" in result.report.read_text(encoding="utf-8")
@@ -182,9 +182,15 @@ def test_all_pairs_and_metrics_are_one_family(runs, tmp_path, run_main):
     assert [row["family"] for row in tests] == [6] * 6
     assert all(row["p_holm"] >= row["p"] for row in tests)
     assert re.search(r"^p by swapping patients and Holm's correction for 6", said, re.MULTILINE)
+    assert re.search(r"^Brier score \(better: lower\)", said, re.MULTILINE)
+    page = (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
+    assert "The 6 differences of this table are one family" in page
+    assert page.count('data-label="Smallest possible"') == 6
     assert re.search(r"^  c minus a, Brier score +1; corrected 1 ", said, re.MULTILINE)
-    code, _, err = run_main("compare", *folders, "--tests", "f1", "-o", tmp_path / "none")
-    assert (code, "auroc" in err) == (2, True)
+    for name in ("f1", "mae"):  # one that needs a threshold, and one of amounts
+        code, _, err = run_main("compare", *folders, "--tests", name, "-o", tmp_path / "none")
+        assert (code, "auroc" in err) == (2, True)
+        assert not (tmp_path / "none").exists()
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +203,8 @@ def arms_run(tmp_path_factory, finetune_run, model_info):
     ):
         folder = "." if n == 0 else f"arms/{init}-{fraction:g}"
         weights = {"method": "vicreg", "selection": {"by": ["dhash"]}} if init == "own" else {}
-        finetune_run(root / folder, model=n + 2, info=model_info(init=weights))
+        share = {"fractions": (fraction,)}
+        finetune_run(root / folder, model=n + 2, info=model_info(init=weights), changes=share)
         plan = splits.read(root / folder / "splits.json")
         if fraction < 1:
             unused = tuple(
@@ -225,8 +232,13 @@ def test_a_run_with_others_beside_it_is_compared_with_them(arms_run, tmp_path, r
     pairs = dict.fromkeys((row["run"], row["against"]) for row in record["differences"])
     assert list(pairs) == [("main", "random-1"), ("own-0.5", "random-0.5")]
     assert "main minus random-1" in said
+    assert re.search(r"^random-0.5 +.*from random weights, 20 training patients, 0.5 of all$", said,
+                     re.MULTILINE)  # fmt: skip
+    assert [run["fraction"] for run in record["runs"]] == [1, 0.5, 1, 0.5]
     aurocs = {row["run"]: row for row in record["estimates"] if row["metric"] == "auroc"}
-    own, random = record["label_efficiency"]
+    (curve,) = record["label_efficiency"]
+    own, random = curve["lines"]
+    assert (curve["metric"], curve["no_skill"]) == ("auroc", 0.5)
     assert own["name"] == "vicreg, pretrained on a selection by dhash"
     assert random["name"] == "random weights"
     assert [point["run"] for point in own["points"]] == ["own-0.5", "main"]
@@ -234,7 +246,7 @@ def test_a_run_with_others_beside_it_is_compared_with_them(arms_run, tmp_path, r
     for line in (own, random):
         for point in line["points"]:
             assert point["value"] == aurocs[point["run"]]["value"]
-    table = record["ablation"]
+    (table,) = record["ablation"]
     assert [row["run"] for row in table["rows"]] == ["random-1", "main"]
     assert [row["against"] for row in table["rows"][1]["differences"]] == ["random-1"]
     assert table["missing"] == ["pretrained on all images", "pretrained on a random selection"]
@@ -383,7 +395,7 @@ def test_real_runs_are_compared_from_the_command_line(pipeline, run_main, tmp_pa
     assert code == 0, err
     record = artifact.read(tmp_path / "c")
     assert [run["init"] for run in record["runs"]] == ["vicreg", "random"]
-    assert [row["start"] for row in record["ablation"]["rows"]] == [
+    assert [row["start"] for row in record["ablation"][0]["rows"]] == [
         "random weights",
         "vicreg, pretrained on a selection by dhash",
     ]
@@ -405,7 +417,8 @@ def test_two_schedules_are_compared(pipeline, run_main, tmp_path):
         "compare", pipeline.scratch, tmp_path / "probe", "--smoke", "-o", tmp_path / "c"
     )
     assert code == 0, err
-    assert re.search(r"^probe +schedule linear_probe, encoder random$", out, flags=re.MULTILINE)
+    made = r"^probe +schedule linear_probe, from random weights, [\d.]+ training patients$"
+    assert re.search(made, out, flags=re.MULTILINE)
 
 
 def test_what_several_runs_say_stands_once_with_their_names():

@@ -116,7 +116,7 @@ def test_a_clean_cohort_is_quiet(made, tmp_path):
     page = result.report.read_text(encoding="utf-8")
     for one in found.values():
         assert one.title in page
-    assert page.count('class="light"') == 6
+    assert page.count('class="light"') == 8  # and two of sample size and calibration
 
 
 def test_a_confounder_is_named(made, tmp_path):
@@ -164,6 +164,18 @@ def test_an_overlap_with_pretraining_is_found(made, tmp_path):
     assert (found["pretraining"].light, found["pretraining"].value) == ("fail", 7)
 
 
+def test_a_failed_control_ends_in_9_where_that_is_asked_for(made, tmp_path, run_main):
+    run, _, _ = made(overlap=7)
+    asked = ("--resamples", 100, "-o")
+    code, said, err = run_main("evaluate", run, "--strict", *asked, tmp_path / "strict")
+    assert code == 9
+    assert "control pretraining: 7 of" in err
+    assert "report.html" in said
+    assert (tmp_path / "strict" / "report.html").is_file()
+    code, _, _ = run_main("evaluate", run, *asked, tmp_path / "lenient")
+    assert code == 0
+
+
 def test_an_archive_that_changed_is_not_looked_at(made, tmp_path):
     run, _, _ = made()
     (tmp_path / "archive" / "archive.json").rename(tmp_path / "elsewhere.json")
@@ -185,7 +197,8 @@ def test_a_foreign_table_is_not_assessed(tmp_path):
     none = settings.model_copy(update={"controls": ("none",)})
     result = evaluate.run(none, tmp_path / "none")
     assert result.controls == ()
-    assert 'class="light"' not in result.report.read_text(encoding="utf-8")
+    shown = result.report.read_text(encoding="utf-8")
+    assert shown.count('class="light"') == 2  # sample size and calibration, which are no controls
 
 
 # --- splits ------------------------------------------------------------------------------------

@@ -117,6 +117,7 @@ def test_a_requirement_that_is_not_met_ends_in_9_with_a_complete_report(run, tmp
 @pytest.mark.parametrize(
     ("asked", "code", "said"),
     [
+        (("--strict", "--controls", "none"), 2, "no control that could fail"),
         (("--fail-under", "aurok=0.5"), 2, "did you mean 'auroc'?"),
         (("--target-sensitivity", "1.5"), 2, "target_sensitivity"),
         (("--target-sensitivity", "0.9", "--target-specificity", "0.9"), 2, "two are declared"),

@@ -35,8 +35,15 @@ LEFT_BEHIND = {
     "tables/folds.csv",
     "tables/folds.parquet",
     "tables/folds.tex",
+    *(
+        f"tables/{name}.{end}"
+        for name in ("subgroups", "subgroup_gaps")
+        for end in ("csv", "parquet", "tex")
+    ),
     "tables/operating_points.csv",
     "tables/operating_points.tex",
+    "tables/table_one.csv",
+    "tables/table_one.tex",
 }
 
 

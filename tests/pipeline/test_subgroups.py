@@ -100,22 +100,59 @@ def test_an_unknown_attribute_is_refused_before_anything_is_written(run, run_mai
     assert not (tmp_path / "out").exists()
 
 
-def test_a_foreign_table_has_sites_and_no_names(run_main, tmp_path):
-    rng = np.random.default_rng(0)
-    with (tmp_path / "scores.csv").open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["patient_id", "label", "score", "site"])
-        for n in range(80):
-            writer.writerow([f"Miller{n}", n % 2, rng.uniform(), ["north", "south"][n // 2 % 2]])
-    words = ("--predictions", tmp_path / "scores.csv", "--resamples", 100)
-    assert run_main("evaluate", *words, "-o", tmp_path / "out")[0] == 0
-    record = _report(tmp_path / "out")
-    found = {one["attribute"]: one for one in record["subgroups"]}
-    assert [group["name"] for group in found["site"]["groups"]] == ["north", "south"]
-    assert found["sex"]["reason"] == "a table of another tool names sites at most"
-    assert record["failures"]["rows"] == []
-    assert "pseudonyms" in record["failures"]["reason"]
-    assert "Miller" not in (tmp_path / "out" / "report.html").read_text()
+def test_two_attributes_together_are_judged_where_they_suffice(run, run_main, tmp_path):
+    asked = ("--subgroups", "site,view,site*view", "--resamples", 200, "--controls", "none")
+    code, _, err = run_main("evaluate", run, *asked, "-o", tmp_path / "out")
+    assert code == 0, err
+    *_, both = _report(tmp_path / "out")["subgroups"]
+    assert both["attribute"] == "site*view"
+    names = {group["name"] for group in both["groups"]}
+    assert names <= {f"site{n} × {view}" for n in "01" for view in ("AP", "PA")}
+    with (tmp_path / "out" / "tables" / "subgroups.csv").open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["attribute"] == "site*view"]
+    for group in both["groups"]:
+        of = [row for row in rows if row["group"] == group["name"]]
+        few = min(group["patients_with"], group["patients_without"]) < 10
+        assert group["too_few"] == few
+        assert len(of) == (1 if few else 4)
+        assert all(row["low"] and row["high"] for row in of) != few
+        assert of[0]["not_assessed"].startswith("too few patients: ") == few
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "site × view" in page
+
+
+def test_groups_are_judged_by_the_thresholds_chosen_on_inner_parts(
+    finetune_run, run_main, tmp_path
+):
+    rows, _ = finetune_run(tmp_path / "run", n_patients=240)
+    test = [row | {"site": "ns"[int(row["patient_key"][3:]) // 3 % 2]}
+            for row in rows if row["part"] == "test"]  # fmt: skip
+    inner = [
+        row | {"fold": fold, "part": "inner"}
+        for row in test
+        for fold in range(3)
+        if row["fold"] != fold and int(row["patient_key"][3:]) % 2
+    ]
+    table = tables.build([*test, *inner], predictions.PREDICTIONS)
+    predictions.write(tmp_path / "run" / "predictions.parquet", table)
+    words = ("--resamples", 200, "--controls", "none", "--subgroups", "site")
+    asked = ("evaluate", tmp_path / "run", *words, "--threshold", 0.99)
+    assert run_main(*asked, "--target-sensitivity", 0.8, "-o", tmp_path / "chosen")[0] == 0
+    assert run_main(*asked, "-o", tmp_path / "fixed")[0] == 0
+    chosen, fixed = (_report(tmp_path / name) for name in ("chosen", "fixed"))
+    assert [one["subgroups"][0]["calls"] for one in (chosen, fixed)] == [
+        "chosen_thresholds",
+        "threshold",
+    ]
+    hits = 0.0
+    for group in chosen["subgroups"][0]["groups"]:
+        values = {value["metric"]: value["value"] for value in group["values"]}
+        hits += values["sensitivity"] * group["n_events"]
+    assert hits == pytest.approx(chosen["chosen_thresholds"]["true_positives"], abs=1e-9)
+    low = [value for group in fixed["subgroups"][0]["groups"] for value in group["values"]]
+    assert all(v["value"] < 0.5 for v in low if v["metric"] == "sensitivity")
+    text = " ".join((tmp_path / "chosen" / "report.html").read_text().split())
+    assert "chosen on inner parts for a sensitivity of 0.8, one for each model" in text
 
 
 def test_each_of_several_classes_has_its_groups(finetune_run, run_main, tmp_path):

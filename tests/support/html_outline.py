@@ -43,3 +43,32 @@ def outline(html):
 def text_of(html):
     """Return the words of a page with one space between them."""
     return " ".join(" ".join(outline(html).words).split())
+
+
+class Listed(HTMLParser):
+    """Collects the cells of tables that become lists on a narrow screen and would lack a name."""
+
+    def __init__(self):
+        super().__init__()
+        self.is_listed, self.place, self.tables, self.unnamed = False, 0, 0, []
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        kinds = set((given.get("class") or "").split())
+        if tag == "table":
+            self.is_listed = bool(kinds & {"stack", "compact"})
+            self.tables += self.is_listed
+        if tag == "tr":
+            self.place = 0
+        if tag == "td" and self.is_listed:
+            self.place += 1
+            told = kinds & {"words", "share"} or "data-label" in given or "colspan" in given
+            if self.place > 1 and not told:
+                self.unnamed.append(self.getpos())
+
+
+def listed(html):
+    """Return how many tables become lists on a narrow screen, and where cells lack a name."""
+    parser = Listed()
+    parser.feed(html)
+    return parser.tables, parser.unnamed

@@ -43,6 +43,7 @@ from medssl.artifacts import (
 )
 from medssl.evaluation import gate
 from medssl.foundation import errors
+from medssl.ingestion.identity import SiteKey
 from medssl.models.encoders import resnet18
 from medssl.training import ensemble
 
@@ -126,6 +127,12 @@ TABLES: dict[str, tuple[str, pa.Schema, Callable[[Path], pa.Table]]] = {
         comparison.read_differences,
     ),
     "tables/folds.parquet": (report.FOLDS_SCHEMA, report.FOLDS, report.read_folds),
+    "tables/subgroups.parquet": (
+        report.SUBGROUPS_SCHEMA,
+        report.SUBGROUPS,
+        report.read_subgroups,
+    ),
+    "tables/subgroup_gaps.parquet": (report.GAPS_SCHEMA, report.GAPS, report.read_gaps),
 }
 TYPES = {"text": pa.string(), "float64": pa.float64(), "true or false": pa.bool_()}
 TYPES |= {f"int{bits}": getattr(pa, f"int{bits}")() for bits in (8, 32, 64)}
@@ -251,9 +258,9 @@ def test_every_format_has_a_section_and_every_section_a_test():
     assert set(sections()) == tested | without_example
     modules = {path.stem for path in (ROOT / "medssl" / "artifacts").glob("*.py")}
     assert modules - {"__init__", "origin", "records", "tables", "schema"} == {
-        "aliases", "archive", "arms", "attention", "building", "comparison", "embeddings",
-        "exported", "fold_models", "foreign_predictions", "gates", "ingest_report",
-        "journal", "pixels", "predictions", "quarantine", "reduce_report",
+        "aliases", "archive", "arms", "attention", "building", "cohort_tables", "comparison",
+        "embeddings", "exported", "fold_models", "foreign_columns", "foreign_predictions", "gates",
+        "ingest_report", "journal", "pixels", "predictions", "quarantine", "reduce_report",
         "report", "report_tables", "run_folder", "schedules", "scores", "selection", "site_models",
         "source_paths", "split_tables", "splits", "trials",
         "unmatched_labels", "weights",
@@ -330,7 +337,7 @@ def test_the_tensors_of_a_gate_measure_as_the_page_says(tmp_path):
 def test_the_example_of_foreign_predictions_reads(tmp_path):
     (shown,) = blocks(sections()["Predictions of other tools"], "csv")
     (tmp_path / "scores.csv").write_text(shown)
-    table = foreign_predictions.read(tmp_path / "scores.csv")
+    table = foreign_predictions.read(tmp_path / "scores.csv", lambda: SiteKey(bytes(32))).table
     assert table["score"].to_pylist() == [0.81, 0.64, 0.22]
     assert len(set(table["patient_key"].to_pylist())) == 2
 

@@ -92,10 +92,10 @@ def _by_site(images: Units, site: NDArray[np.str_], seed: int) -> Floats | None:
     """
     keys = [f"{number:09d}" for number in images.patient]
     held = np.unique(images.truth, axis=0, return_inverse=True)[1].ravel()
-    plans = _plans(keys, [str(name) for name in held], seed)
+    made = plans(keys, [str(name) for name in held], seed)
     codes = np.unique(site, return_inverse=True)[1]
     total = np.zeros(images.truth.shape)
-    for plan in plans:
+    for plan in made:
         fold = np.array([plan[key] for key in keys])
         for number in np.unique(fold):
             test, train = fold == number, fold != number
@@ -104,10 +104,17 @@ def _by_site(images: Units, site: NDArray[np.str_], seed: int) -> Floats | None:
             for k in range(images.truth.shape[1]):
                 hits = np.bincount(codes[train], images.truth[train, k], minlength=len(n))
                 total[test, k] += ((hits + share[k]) / (n + 1))[codes[test]]
-    return total / len(plans) if plans else None
+    return total / len(made) if made else None
 
 
-def _plans(keys: list[str], held: list[str], seed: int) -> tuple[dict[str, int], ...]:
+def plans(keys: list[str], held: list[str], seed: int) -> tuple[dict[str, int], ...]:
+    """Return patients in folds drawn anew, several times over; none where a class is too rare.
+
+    Args:
+        keys: Patient of each row.
+        held: What each row is stratified by.
+        seed: Decides them.
+    """
     for n_folds in range(_FOLDS, 1, -1):
         try:
             return folds.assign(keys, held, n_folds=n_folds, repeats=_REPEATS, seed=seed)

@@ -13,6 +13,8 @@ TITLES = {
     "label_shuffle": "Shuffled labels",
     "metadata": "Metadata alone",
     "site": "Site alone",
+    "sample_size": "Sample size",
+    "calibration": "Calibration",
 }
 
 

@@ -25,7 +25,7 @@ COMPARISON = {
     "tests": [{"metric": "auroc", "p": 0.2}],
     "trainings": [],
     "label_efficiency": [],
-    "ablation": None,
+    "ablation": [],
 }
 
 
@@ -45,12 +45,17 @@ def test_the_tables_hold_the_rows_of_the_comparison(tmp_path):
 def test_a_report_is_no_comparison(tmp_path):
     report.write(tmp_path, {"estimates": []})
     (tmp_path / "report.json").rename(tmp_path / "comparison.json")
-    with pytest.raises(ArtifactError, match=r"expected medssl.comparison/2, found medssl.report/1"):
+    with pytest.raises(ArtifactError, match=r"expected medssl.comparison/3, found medssl.report/2"):
         comparison.read(tmp_path)
 
 
-def test_one_of_version_1_has_no_tests(tmp_path):
-    known = {"schema": "medssl.comparison/1", "differences": [], "estimates": []}
+@pytest.mark.parametrize("version", [1, 2])
+def test_one_of_an_older_version_is_refused_with_the_command_that_makes_it_anew(tmp_path, version):
+    known = {"schema": f"medssl.comparison/{version}", "differences": [], "estimates": []}
     (tmp_path / "comparison.json").write_text(json.dumps(known), encoding="utf-8")
-    found = comparison.read(tmp_path)
-    assert (found["tests"], found["ablation"], found["differences"]) == ([], None, [])
+    with pytest.raises(
+        ArtifactError, match=f"older medssl: it has medssl.comparison/{version}"
+    ) as no:
+        comparison.read(tmp_path)
+    assert no.value.fix == comparison.REMAKE
+    assert "medssl compare RUN RUN" in no.value.fix

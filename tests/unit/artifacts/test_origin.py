@@ -2,11 +2,12 @@
 
 import pytest
 
-from medssl.artifacts import origin, run_folder, splits
+from medssl.artifacts import foreign_predictions, origin, run_folder, splits
 from medssl.config.finetune import FinetuneSettings
 from medssl.config.task import Task
 from medssl.foundation import files
 from medssl.foundation.errors import ArtifactError
+from medssl.ingestion.identity import SiteKey
 
 PLAN = splits.Splits(
     task=Task(kind="binary", targets=("finding",), classes=("0", "1"), positive="1"),
@@ -36,9 +37,12 @@ def test_a_run_tells_its_folds_settings_and_environment(tmp_path):
 
 
 def test_a_table_tells_its_digest_only(tmp_path):
-    (tmp_path / "other.csv").write_text("rows")
-    found = origin.of_table(tmp_path / "other.csv")
-    assert found == origin.Origin(predictions_sha256=files.sha256_text("rows"))
+    text = "patient_id,label,score\na,1,0.5\nb,0,0.1\n"
+    (tmp_path / "other.csv").write_text(text)
+    foreign = foreign_predictions.read(tmp_path / "other.csv", lambda: SiteKey(bytes(32)))
+    found = origin.of_table(tmp_path / "other.csv", foreign)
+    assert found == origin.Origin(predictions_sha256=files.sha256_text(text), foreign=foreign)
+    assert found.grouped
 
 
 def test_no_run_is_said_to_be_none(tmp_path):

@@ -25,11 +25,34 @@ POINT = {
     ],
 }  # fmt: skip
 FOLD = {"column": "finding", "repeat": 0, "fold": 1, "n_units": 8, "n_events": 0, "auroc": math.nan}
+VALUE = {
+    "metric": "auroc", "title": "AUROC", "value": 2 / 3, "low": 0.5, "high": 0.75,
+    "interval": "percentile", "undefined": 1,
+}  # fmt: skip
+GROUP = {
+    "column": "finding", "name": "north × AP", "n_patients": 30, "n_units": 33, "n_events": 12,
+    "patients_with": 11, "patients_without": 19, "too_few": False,
+    "values": [VALUE, VALUE | {"metric": "sensitivity", "title": "Sensitivity", "value": 1.0,
+                               "interval": "wilson"}],
+}  # fmt: skip
+FEW = {"name": "north × PA", "patients_with": 1, "too_few": True, "values": []}
+GAP = {
+    "column": "finding", "metric": "auroc", "title": "AUROC", "worst": "north × PA",
+    "best": "north × AP", "n_groups": 2, "value": 0.125, "low": -0.5, "high": 0.25,
+    "interval": "percentile",
+}  # fmt: skip
 REPORT = {
     "estimates": [ESTIMATE, CALLED],
     "folds": {"drift": [], "rows": [FOLD]},
     "operating_points": [POINT],
-}
+    "subgroups": [
+        {"attribute": "sex", "reason": "not known of any image", "n_unknown": 16, "n_several": 0,
+         "calls": "threshold", "groups": [], "gaps": [], "accuracies": None},
+        {"attribute": "site*view", "reason": "", "n_unknown": 0, "n_several": 0,
+         "calls": "chosen_thresholds", "accuracies": None,
+         "groups": [GROUP, GROUP | FEW], "gaps": [GAP]},
+    ],
+}  # fmt: skip
 
 
 def read(folder, name):
@@ -59,6 +82,23 @@ def test_an_operating_point_has_its_counts_and_all_that_follows_from_them(tmp_pa
     calls = int(ppv["true_positives"]) / (int(ppv["true_positives"]) + int(ppv["false_positives"]))
     assert float(ppv["value"]) == calls == 0.75
     assert (ppv["prevalence"], npv["prevalence"], npv["metric"]) == ("", "0.05", "npv")
+
+
+def test_groups_have_a_row_for_each_metric_and_one_where_there_is_none(tmp_path):
+    report_tables.write(tmp_path, REPORT)
+    unknown, auroc, sensitivity, few = read(tmp_path, "subgroups")
+    assert (unknown["attribute"], unknown["group"]) == ("sex", "")
+    assert unknown["not_assessed"] == "not known of any image"
+    assert (auroc["group"], auroc["n_patients"], auroc["n_events"]) == ("north × AP", "30", "12")
+    assert float(auroc["value"]) == 2 / 3
+    assert (auroc["calls"], sensitivity["calls"]) == ("", "chosen_thresholds")
+    assert (few["metric"], few["value"]) == ("", "")
+    assert few["not_assessed"] == "too few patients: 1 positive, 19 negative"
+    (gap,) = read(tmp_path, "subgroup_gaps")
+    assert (gap["attribute"], gap["worst"], float(gap["low"])) == ("site*view", "north × PA", -0.5)
+    for name in ("subgroups", "subgroup_gaps"):
+        latex = (tmp_path / "tables" / f"{name}.tex").read_text(encoding="utf-8")
+        assert {len(row) for row in cells(latex)} == {latex.splitlines()[2].count("&") + 1}
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", " =1", "\t=1"])

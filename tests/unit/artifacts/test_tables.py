@@ -187,6 +187,20 @@ FORMATS = [
         selected("tables/folds.parquet", report.FOLDS_SCHEMA),
         report.read_folds,
     ),
+    Format(
+        "tables/subgroups.parquet",
+        report.SUBGROUPS_SCHEMA,
+        report.SUBGROUPS,
+        selected("tables/subgroups.parquet", report.SUBGROUPS_SCHEMA),
+        report.read_subgroups,
+    ),
+    Format(
+        "tables/subgroup_gaps.parquet",
+        report.GAPS_SCHEMA,
+        report.GAPS,
+        selected("tables/subgroup_gaps.parquet", report.GAPS_SCHEMA),
+        report.read_gaps,
+    ),
 ]
 every_format = pytest.mark.parametrize("form", FORMATS, ids=str)
 

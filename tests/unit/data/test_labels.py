@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medssl.data.labels import pose
+from medssl.config.task import Task
+from medssl.data.labels import answer, pose
 from medssl.foundation.errors import DataError
 
 HERE = Path("archive")
@@ -88,3 +89,42 @@ def test_labels_that_do_not_fit_are_refused(values, options, message):
     with pytest.raises(DataError, match=message) as refused:
         posed(values, **options)
     assert refused.value.fix
+
+
+def answered(task, classes, **values):
+    return answer(values, task, dict.fromkeys(values, classes), where=HERE)
+
+
+@pytest.mark.parametrize("positive", ["no", "yes"])
+def test_labels_mean_what_the_task_says_whatever_they_look_like(positive):
+    """Even where one class alone is there, which would pose no task."""
+    task = Task(kind="binary", targets=("a",), classes=("no", "yes"), positive=positive)
+    label = answered(task, task.classes, a=["yes", None, "yes"])
+    assert label[[0, 2], 0].tolist() == [float(positive == "yes")] * 2
+    assert np.isnan(label[1, 0])
+
+
+def test_ordered_classes_keep_the_order_of_the_task():
+    task = Task(kind="ordinal", targets=("a",), classes=("none", "mild", "severe"))
+    assert answered(task, task.classes, a=["severe", "none"])[:, 0].tolist() == [2, 0]
+
+
+def test_each_of_several_targets_has_the_positive_class_it_was_posed_with():
+    values = {"a": ["AP", "PA", "PA"], "b": ["1", "0", None]}
+    task, posed_as = posed(values)
+    classes = {"a": ("AP", "PA"), "b": ("0", "1")}
+    assert np.array_equal(answer(values, task, classes, where=HERE), posed_as, equal_nan=True)
+
+
+def test_amounts_are_numbers():
+    task = Task(kind="regression", targets=("a",))
+    assert answered(task, (), a=["1.5", "2"])[:, 0].tolist() == [1.5, 2]
+    with pytest.raises(DataError, match="no numbers"):
+        answered(task, (), a=["1.5", "tall"])
+
+
+def test_a_class_that_the_task_does_not_have_is_refused_by_name():
+    task = Task(kind="binary", targets=("a",), classes=("0", "1"), positive="1")
+    with pytest.raises(DataError, match="'a' has classes that the models do not know: ill") as told:
+        answered(task, task.classes, a=["ill", "0"])
+    assert told.value.fix.startswith("say what they mean: --classes ill=1")

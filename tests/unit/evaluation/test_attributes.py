@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from medssl.artifacts import archive, origin, site_models, tables
+from medssl.artifacts.foreign_predictions import Foreign
 from medssl.artifacts.origin import Origin
+from medssl.config.task import Task
 from medssl.evaluation import attributes, units
 
 PATIENTS = ["k0", "k0", "k1", "k1", "k2", "k3"]
@@ -44,7 +46,7 @@ def read(tmp_path, table_of):
     (tmp_path / "run").mkdir()
     hash_ = write(tmp_path / "archive")
 
-    def build(*names, grouped=True, run=tmp_path / "run", of=hash_):
+    def build(*names, grouped=True, run=tmp_path / "run", of=hash_, words=None):
         table = table_of(PATIENTS, LABELS, [0.5] * 6, site=["n", "n", "s", "s", "s", None])
         judged = units.build(
             table, target="finding", aggregate="mean", where="table", grouped=grouped
@@ -53,6 +55,9 @@ def read(tmp_path, table_of):
         if run:
             folder, reason = origin.archive_of(run / "../archive", model(of))
             source = replace(source, run=run, archive=folder, no_archive=reason)
+        if words is not None:
+            task = Task(kind="binary", targets=("finding",), classes=("0", "1"), positive="1")
+            source = replace(source, foreign=Foreign(table=table, task=task, words=words))
         found = attributes.read(names, table, judged, source)
         return {one.name: one for one in found}
 
@@ -91,11 +96,26 @@ def test_what_cannot_be_read_says_why(read, tmp_path):
     assert found["site"].values == ("n", "s", "s", None)
 
 
-def test_a_foreign_table_has_sites_at_most(read):
-    found = read("sex", "site", run=None)
+def test_a_foreign_table_has_its_site_and_the_columns_that_were_read(read):
+    wards = {f"i{n:05d}": ["east", "west", None][n % 3] for n in range(6)}
+    found = read("ward", "sex", "site", "site*ward", run=None, words={"ward": wards})
     assert (found["site"].reason, found["site"].values[0]) == ("", "n")
-    assert found["sex"].reason == "a table of another tool names sites at most"
+    assert found["ward"].values == (None, "east", "west", None)
+    assert found["ward"].n_several == 1
+    assert found["site*ward"].values == (None, "s × east", "s × west", None)
+    assert found["sex"].reason == "the table has no such column"
     assert set(found["sex"].values) == {None}
+
+
+def test_two_attributes_have_a_word_where_both_are_known(read):
+    found = read("sex*view", "sex", "view*label:smoker")
+    assert found["sex*view"].values == (None, "M × AP", "M × PA", None)
+    assert (found["sex*view"].n_unknown, found["sex*view"].n_several) == (1, 1)
+    assert found["sex"].values == ("F", "M", "M", None)  # alone as before
+    assert found["view*label:smoker"].values == (None, "AP × no", None, "PA × yes")
+    images = read("sex*view", grouped=False)["sex*view"]
+    assert images.values == ("F × AP", "F × PA", "M × AP", None, "M × PA", None)
+    assert read("sex*modality")["sex*modality"].reason == "not known of any image"
 
 
 def test_units_are_named_by_their_keys(table_of):

@@ -150,6 +150,10 @@ def test_the_same_images_in_the_same_folds_may_be_compared(table_of):
             {"task": replace(TASK, classes=("0", "2"))},
             "another set of classes: 0, 2 where x has 0, 1",
         ),
+        (
+            {"task": replace(TASK, kind="ordinal")},
+            "another kind of task: ordinal where x has binary",
+        ),
         ({"task": replace(TASK, positive="0")}, "another positive class: 0 where x has 1"),
         ({"group": "none"}, "another grouping: none where x has patient"),
         ({"test_fold": ({"a": 1, "b": 0, "c": 0},)}, "another split into folds"),

@@ -81,3 +81,14 @@ def test_it_equals_dcurves():
     at = np.array([0.1, 0.25, 0.5, 0.75])
     assert decision.net_benefit(target, score, at)[0] == pytest.approx(DCURVES[0], abs=1e-12)
     assert decision.treat_all(target, at)[0] == pytest.approx(DCURVES[1], abs=1e-12)
+
+
+def test_it_equals_dcurves_on_the_cohort_that_comes_with_it():
+    """Family history in its 750 patients: 24 of 105 with the cancer have one, 91 of 645 without."""
+    target = np.repeat([1, 1, 0, 0], [24, 81, 91, 554])
+    score = np.repeat([1.0, 0.0, 1.0, 0.0], [24, 81, 91, 554])
+    at = np.array([0.05, 0.1, 0.15, 0.3])
+    model = [0.025614035087719297, 0.018518518518518517, 0.010588235294117641, -0.02]
+    everyone = [0.094736842105263175, 0.044444444444444467, -0.011764705882352955, -8 / 35]
+    assert decision.net_benefit(target, score, at)[0] == pytest.approx(model, abs=1e-12)
+    assert decision.treat_all(target, at)[0] == pytest.approx(everyone, abs=1e-12)

@@ -31,6 +31,16 @@ def test_it_equals_what_proc_publishes_with_ties():
     assert found == pytest.approx((0.73136856368563685, 0.00266868245717244), abs=1e-14)
 
 
+def test_its_interval_is_the_one_proc_prints(units_of):
+    """`95% CI: 0.6301-0.8326 (DeLong)` for the same marker."""
+    value = np.linspace(0.99, 0.01, 50)
+    score = np.r_[np.repeat(value, list(map(int, POOR))), np.repeat(value, list(map(int, GOOD)))]
+    target = np.r_[np.ones(41), np.zeros(72)]
+    units = units_of([f"k{n:03d}" for n in range(113)], target, score)
+    (found,) = delong.check(_measured(units, resamples=100), 0.95)
+    assert (round(found.low, 4), round(found.high, 4)) == (0.6301, 0.8326)
+
+
 @given(
     positive=st.lists(st.integers(0, 6), min_size=2, max_size=30),
     negative=st.lists(st.integers(0, 6), min_size=2, max_size=30),

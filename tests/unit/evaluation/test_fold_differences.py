@@ -1,5 +1,7 @@
 """Differences inside folds, and the t that corrects for what folds share."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import t as student
@@ -7,7 +9,9 @@ from sklearn.metrics import roc_auc_score
 
 from medssl.artifacts.splits import Splits
 from medssl.config.task import Task
-from medssl.evaluation import fold_differences
+from medssl.evaluation import fold_differences, metrics
+
+AUROC = next(metric for metric in metrics.TABLE if metric.name == "auroc")
 
 
 def plan(**changes):
@@ -47,7 +51,7 @@ def test_no_difference_in_any_fold_is_none():
 
 def test_aurocs_are_those_inside_folds(one_each):
     units = one_each(60, 0, n_folds=4, repeats=2)
-    found = fold_differences.aurocs(units, (0,))
+    found = fold_differences.inside(units, AUROC, (0,))
     split = fold_differences.plans(units)
     assert len(set(split)) == 1  # the fixture repeats one split: trainings of it, not more folds
     fold = units.fold[:, 0]
@@ -70,7 +74,7 @@ def test_other_splits_add_folds(units_of):
         fold=[n // 2 % 3 for n in range(12)] + [n // 4 for n in range(12)],
     )
     assert len(set(fold_differences.plans(units))) == 2
-    assert len(fold_differences.aurocs(units, (0,))) == 6
+    assert len(fold_differences.inside(units, AUROC, (0,))) == 6
 
 
 def test_who_is_not_learned_from_is_not_counted():
@@ -82,6 +86,17 @@ def test_who_is_not_learned_from_is_not_counted():
     _, learned = fold_differences.trained_on(plan(inner=inner, unused=unused))
     assert learned.tolist() == [3, 4, 3] * 2
     assert fold_differences.ratio(plan(inner=inner, unused=unused)) == pytest.approx(3 / (10 / 3))
+
+
+def test_who_is_tested_nowhere_is_learned_from():
+    """A held-out site of 3 patients of 40: the plan names them alone."""
+    held = plan(by="hold_out", n_folds=1, test_fold=({"a": 0, "b": 0, "c": 0},))
+    tested, learned = fold_differences.trained_on(held, 40)
+    assert (tested.tolist(), learned.tolist()) == ([3], [37])
+    apart = replace(held, inner=((("x", "y"),),), unused=((("z", "y"),),), barred=((("q",),),))
+    assert fold_differences.trained_on(apart, 40)[1].tolist() == [33]
+    some = plan(test_fold=({"a": 0, "b": 1, "c": 2},), balanced_test=True)
+    assert fold_differences.ratio(some, 10) == pytest.approx(1 / 9)
 
 
 def test_folds_by_site_have_no_correction():

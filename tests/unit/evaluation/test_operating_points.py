@@ -128,3 +128,24 @@ def test_few_patients_or_no_threshold_have_no_operating_point(one_each, units_of
     few = units_of(list("abcd"), [1, 1, 0, 0], [0.9, 0.4, 0.6, 0.1])
     assert judge(few)[1] == ()
     assert judge(one_each(150, seed=2), None)[1] == ()
+
+
+def test_the_number_needed_to_evaluate_is_one_over_the_predictive_value(one_each):
+    rows, (point,) = judge(one_each(150, seed=2), prevalences=(0.05, 0.2))
+    assert [one.prevalence for one in point.needed] == [None, 0.05, 0.2]
+    shares = [rows["ppv"], *(row for row in point.predictive if row.metric == "ppv")]
+    for needed, share in zip(point.needed, shares, strict=True):
+        assert needed.value == pytest.approx(1 / share.value)
+        assert (needed.low, needed.high) == pytest.approx((1 / share.high, 1 / share.low))
+    called = point.true_positives + point.false_positives
+    assert point.needed[0].value == pytest.approx(called / point.true_positives)
+
+
+def test_it_has_no_end_where_no_call_is_right_and_is_left_out_where_nobody_is_called(units_of):
+    keys, label = [f"k{n:02d}" for n in range(40)], np.arange(40) < 12
+    wrong = units_of(keys, label, np.where(label, 0.1, 0.9))
+    _, (point,) = judge(wrong)
+    assert point.needed[0].value == point.needed[0].high == math.inf
+    nobody = units_of(keys, label, np.linspace(0.1, 0.4, 40))
+    _, (point,) = judge(nobody)
+    assert point.needed == ()

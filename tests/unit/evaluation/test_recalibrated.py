@@ -1,8 +1,9 @@
 """Raw and recalibrated probabilities: what a distortion becomes, and when nothing is shown."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from scipy.special import expit, logit
+from scipy.special import expit, log_softmax, logit
 from sklearn.metrics import brier_score_loss
 
 from medssl.artifacts import fold_models
@@ -90,3 +91,37 @@ def test_calibrators_are_read_from_the_folds_of_a_run(sharpened, tmp_path):
         (0, 1): None,
     }
     assert recalibrated.fitted(table, None) is None
+
+
+def test_classes_are_recalibrated_together_and_judged_one_by_one(table_of):
+    """Three classes whose logits were doubled come back, whatever the order of the rows."""
+    rng = np.random.default_rng(0)
+    n, names = 900, ("a", "b", "c")
+    logits = rng.normal(size=(n, 3))
+    wanted = np.exp(log_softmax(logits, axis=1))
+    label = np.array([rng.choice(3, p=row) for row in wanted])
+    sharp = np.exp(log_softmax(2 * logits, axis=1))
+    parts = [
+        table_of([f"k{i:04d}" for i in range(n)], label == k, sharp[:, k], fold=[0] * n)
+        for k in range(3)
+    ]
+    parts = [
+        part.set_column(part.schema.get_field_index("target"), "target", [[f"finding={name}"] * n])
+        for part, name in zip(parts, names, strict=True)
+    ]
+    table = pa.concat_tables(parts)
+    mixed = table.take(pa.array(rng.permutation(table.num_rows)))
+    fitted = {(0, 0): Calibrator(kind="temperature", temperature=2.0)}
+    raw, moved = judged_of(mixed), judged_of(recalibrated.apply(mixed, fitted))
+    assert raw.columns == names
+    assert recalibrated.why_not(raw, fitted) is None
+    assert moved.score == pytest.approx(wanted, abs=1e-6)
+    draws = intervals.draw_both(raw.stratum, 100, np.random.default_rng(0))
+    found = recalibrated.find(raw, moved, fitted, draws, 0.95)
+    assert [row.column for row in found.rows] == [n for n in names for _ in recalibrated.METRICS]
+    assert [curve.column for curve in found.curves] == ["a", "a", "b", "b", "c", "c"]
+    briers = {row.column: row.value for row in found.rows if row.metric == "brier"}
+    for k, name in enumerate(names):
+        assert briers[name] == pytest.approx(brier_score_loss(label == k, wanted[:, k]), abs=1e-6)
+    assert all(row.difference_high < 0 for row in found.rows if row.metric == "brier")
+    assert found.left_out == ()

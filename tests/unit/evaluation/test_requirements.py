@@ -1,11 +1,13 @@
-"""What `--fail-under` asks for, and what becomes of it."""
+"""What `--fail-under` and `--strict` ask for, and what becomes of it."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from medssl.evaluation import assessment, intervals, requirements
+from medssl.evaluation.controls.verdicts import Verdict
 from medssl.evaluation.thresholds import CallShare
 from medssl.foundation.errors import UsageError
 
@@ -95,3 +97,15 @@ def test_calls_at_chosen_thresholds_count_before_those_at_a_fixed_one(estimates)
     assert math.isclose(check("sensitivity=0.9", estimates, [share]).found, 0.91)
     assert not check("sensitivity=0.9:lower", estimates, [share]).met
     assert check("auroc=0", estimates, [share]).column == "finding"
+
+
+def test_a_failed_control_stops_a_script_and_others_do_not(estimates):
+    given = {"split": "pass", "site": "fail", "metadata": "warn"}
+    lights = [Verdict(name=name, light=one, said=f"said of {name}") for name, one in given.items()]
+    found = requirements.problem((), lights, Path("report.html"))
+    assert (found.problem, found.where) == ("control site: said of site", "strict")
+    unmet = check("brier=0", estimates)
+    both = requirements.problem((unmet,), lights, Path("report.html"))
+    assert both.where == "fail_under and strict"
+    assert both.problem == f"{unmet.said()}; control site: said of site"
+    assert requirements.problem((), lights[:1], Path("report.html")) is None

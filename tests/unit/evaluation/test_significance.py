@@ -8,8 +8,16 @@ from statsmodels.stats.multitest import multipletests
 
 from medssl.artifacts.splits import Splits
 from medssl.config.task import Task
-from medssl.evaluation import assessment, comparison, intervals, significance
+from medssl.evaluation import (
+    assessment,
+    comparison,
+    fold_differences,
+    intervals,
+    metrics,
+    significance,
+)
 from medssl.evaluation.significance import Plan
+from medssl.foundation.errors import UsageError
 
 PLAN = Plan(metrics=("auroc",), swaps=199, level=0.95, seed=0)
 KEYS = [f"k{n:03d}" for n in range(90)]
@@ -38,8 +46,8 @@ def measured(units_of):
 
 def outcome(measured, pairs, splits=SPLITS, **changes):
     differences = comparison.differences(measured, pairs, 0.95)
-    plans = dict.fromkeys(measured, splits)
-    return significance.of(differences, measured, plans, replace(PLAN, **changes))
+    ratios = dict.fromkeys(measured, fold_differences.ratio(splits))
+    return significance.of(differences, measured, ratios, replace(PLAN, **changes))
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
@@ -71,8 +79,8 @@ def test_all_pairs_are_one_family(measured):
 def test_each_metric_that_is_asked_for_belongs_to_the_family(measured):
     found = outcome(measured, [("c", "a")], metrics=("auroc", "brier"))
     assert [(row.metric, row.family) for row in found] == [("auroc", 2), ("brier", 2)]
-    assert found[0].corrected_t is not None
-    assert found[1].corrected_t is None
+    assert [row.corrected_t.folds for row in found] == [3, 3]
+    assert found[1].corrected_t.mean == pytest.approx(found[1].value)  # squares add up over folds
 
 
 def test_the_corrected_t_takes_the_smaller_training_part(measured):
@@ -82,7 +90,8 @@ def test_the_corrected_t_takes_the_smaller_training_part(measured):
     )
     plans = {"a": SPLITS, "b": replace(SPLITS, unused=(half,)), "c": SPLITS}
     differences = comparison.differences(measured, [("b", "a"), ("c", "a")], 0.95)
-    fewer, whole = significance.of(differences, measured, plans, PLAN)
+    ratios = {name: fold_differences.ratio(plan) for name, plan in plans.items()}
+    fewer, whole = significance.of(differences, measured, ratios, PLAN)
     assert whole.corrected_t.ratio == pytest.approx(30 / 60)
     assert fewer.corrected_t.ratio == pytest.approx(30 / 30)
     assert whole.corrected_t.folds == 3
@@ -91,3 +100,15 @@ def test_the_corrected_t_takes_the_smaller_training_part(measured):
 def test_folds_by_site_have_no_corrected_t(measured):
     (row,) = outcome(measured, [("b", "a")], splits=replace(SPLITS, by="site"))
     assert row.corrected_t is None
+
+
+def test_what_is_tested_is_asked_for_or_stands_first(measured):
+    units = measured["a"].units
+    usable = [metric for _, metric in measured["a"].rows]
+    assert significance.asked((), usable, units) == ("auroc",)
+    assert significance.asked((), usable, replace(units, task="regression")) == ("mae",)
+    assert significance.asked(("brier", "auroc"), usable, units) == ("brier", "auroc")
+    with pytest.raises(UsageError, match=r"finding has no mae to compare: auroc, average_precisi"):
+        significance.asked(("mae",), usable, units)
+    with pytest.raises(UsageError, match="has no calibration_slope"):
+        significance.asked(("calibration_slope",), list(metrics.TABLE), units)

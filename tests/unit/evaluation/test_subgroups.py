@@ -7,12 +7,14 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 
 from medssl.evaluation import failures, intervals, subgroups
 from medssl.evaluation.attributes import Attribute
+from medssl.evaluation.thresholds import FoldThreshold, Target, judge
 
 
-def assess(units, words, *, threshold=0.5, resamples=400, **facts):
+def assess(units, words, *, threshold=0.5, chosen=(), resamples=400, **facts):
     attribute = Attribute(name="sex", values=tuple(words), **facts)
     draws = intervals.draw_both(units.stratum, resamples, np.random.default_rng(0))
-    return subgroups.assess(attribute, units, draws, threshold, 0.95)
+    made = subgroups.calls(units, threshold, chosen)
+    return subgroups.assess(attribute, units, draws, made, 0.95)
 
 
 def alternating(units, *names):
@@ -52,6 +54,60 @@ def test_counts_of_groups_add_up_to_the_cohort(one_each):
     assert sum(group.n_units for group in found.groups) + found.n_unknown == 120
     assert sum(group.n_events for group in found.groups) == units.truth[1:].sum()
     assert found.n_unknown == 1
+    assert found.calls == "threshold"
+
+
+def test_words_of_two_attributes_stand_in_the_order_of_both():
+    words = {"M × 6-12", "F × 13-17", "F × 6-12", "F × unknown", "M × <1"}
+    ordered = ["F × 6-12", "F × 13-17", "F × unknown", "M × 6-12", "M × <1"]
+    assert subgroups.ordered(words) == ordered
+
+
+def thresholds_of(units, rng):
+    """One threshold for every repeat and fold, all different."""
+    return tuple(
+        FoldThreshold(
+            repeat=repeat, fold=fold, threshold=float(rng.uniform(0.3, 0.7)), inner_sensitivity=0.9,
+            inner_specificity=0.5, inner_positives=20, inner_negatives=20,
+        )
+        for repeat in range(units.n_repeats)
+        for fold in range(5)
+    )  # fmt: skip
+
+
+def test_at_chosen_thresholds_each_repeat_is_called_by_that_of_its_fold(one_each):
+    units = one_each(240, seed=11, repeats=2)
+    words = alternating(units, "F", "F", "M", "F", "M")
+    chosen = thresholds_of(units, np.random.default_rng(0))
+    found = assess(units, words, threshold=0.9, chosen=chosen)
+    assert found.calls == "chosen_thresholds"
+    at = {(one.repeat, one.fold): one.threshold for one in chosen}
+    for group in found.groups:
+        right = {0: [], 1: []}
+        for n in np.flatnonzero(np.array(words) == group.name):
+            label = int(units.truth[n, 0])
+            calls = [units.by_repeat[n, r, 0] >= at[r, units.fold[n, r]] for r in range(2)]
+            right[label].append(np.mean([call == label for call in calls]))
+        values = {value.metric: value for value in group.values}
+        assert values["sensitivity"].value == pytest.approx(np.mean(right[1]))
+        assert values["specificity"].value == pytest.approx(np.mean(right[0]))
+        assert values["sensitivity"].low < values["sensitivity"].value
+
+
+def test_groups_at_chosen_thresholds_add_up_to_the_calls_of_the_report(one_each):
+    units = one_each(240, seed=12)
+    words = alternating(units, "F", "F", "M", "F", "M")
+    chosen = thresholds_of(units, np.random.default_rng(1))
+    draws = intervals.draw_both(units.stratum, 100, np.random.default_rng(0))
+    target = Target(metric="sensitivity", at_least=0.9)
+    whole = judge(units, target, chosen, draws, 0.95, leave_out=False)
+    found = assess(units, words, threshold=None, chosen=chosen)
+    hits = sum(
+        value.value * (group.n_events if value.metric == "sensitivity" else 0)
+        for group in found.groups
+        for value in group.values
+    )
+    assert hits == pytest.approx(whole.true_positives)
 
 
 def test_the_order_of_names_changes_nothing_of_a_group(one_each):

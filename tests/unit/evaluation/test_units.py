@@ -184,24 +184,6 @@ def test_an_empty_table_is_refused(table_of):
         units.build(table, target="finding", aggregate="mean", where="table")
 
 
-@pytest.mark.parametrize(
-    ("task", "problem"),
-    [
-        (Task(kind="regression", targets=("age",)), "age is an amount"),
-        (Task(kind="multi_label", targets=("a", "b")), "a, b are several targets at once"),
-    ],
-)
-def test_what_is_not_judged_yet_is_not_judged_as_something_else(task, problem):
-    with pytest.raises(DataError, match=problem) as refused:
-        units.require_judged(task, "predictions.parquet")
-    assert refused.value.fix
-
-
-@pytest.mark.parametrize("kind", ["binary", "multi_class", "ordinal"])
-def test_classes_are_judged_ordered_or_not(kind):
-    units.require_judged(Task(kind=kind, targets=("a",), classes=("x", "y")), "predictions.parquet")
-
-
 def _built(table, task):
     return units.build(table, target=task.name, aggregate="mean", where="table", task=task)
 

@@ -10,6 +10,7 @@ from medssl.config.compare import CompareSettings
 from medssl.config.evaluate import EvaluateSettings
 from medssl.config.task import Task
 from medssl.evaluation import (
+    adequacy,
     agreement,
     assessment,
     calibration_error,
@@ -24,6 +25,8 @@ from medssl.evaluation import (
     units,
 )
 from medssl.evaluation.cautions import Circumstances
+from medssl.evaluation.cohort_flow import CohortFlow
+from medssl.evaluation.cohort_table import Amount, CohortTable, Row
 from medssl.evaluation.findings import Findings
 from medssl.evaluation.judged import Judged
 from medssl.evaluation.label_efficiency import RANDOM, Arm
@@ -31,6 +34,33 @@ from medssl.evaluation.significance import Plan
 from medssl.evaluation.trainings import Trainings
 from medssl.reporting import contents, side_by_side
 
+TRAININGS = Trainings(metric="auroc", title="AUROC", column="finding", values=(0.7, 0.8))
+NOBODY = dict.fromkeys(("files", "patients", "studies", "series", "images"))
+FLOW = CohortFlow(
+    steps=(
+        {"step": "found", "title": "Files found", **NOBODY, "files": 1234, "left_out": None},
+        {"step": "written", "title": "Written", **NOBODY, "files": 100, "left_out": {
+            "title": "Left out", "patients": 0, "patients_without_image": 0, "counted": "files",
+            "count": 1134, "codes": [{"title": "Text", "is_reject": False, "count": 1134}]}},
+        {"step": "analysed", "title": "Analysed", **NOBODY, "patients": 60, "images": 60,
+         "left_out": {"title": "Without a label", "patients": 3, "patients_without_image": 2,
+                      "counted": "images", "count": 40, "codes": []}},
+    ),
+    problems=("images here: 3, but images there: 4",),
+)  # fmt: skip
+TABLE_ONE = CohortTable(
+    folds=("fold 1", "<b>"),
+    n_folds=2,
+    rows=(
+        Row(variable="patients", category="", counted="patients", count=60, total=60,
+            by_fold=(31, 29), total_by_fold=(31, 29)),
+        Row(variable="age_band", category="6-12 & up", counted="patients", count=17, total=60,
+            by_fold=(9, 8), total_by_fold=(31, 29)),
+    ),
+    amounts=(Amount(column="age", mean=41.5, sd=10.2, mean_by_fold=(40.1, 43.0),
+                    sd_by_fold=(9.8, 10.4)),),
+    unknown={"sex": "not known of any image"},
+)  # fmt: skip
 SAME = {"kind": RANDOM, "start": RANDOM, "schedule": "full"}
 
 
@@ -104,6 +134,9 @@ def findings_of():
             risks=tuple(curves.risks(judged, k) for k in columns),
             cautions=cautions.find(judged, estimates, drifts, Circumstances()),
             notes=notes,
+            adequacy=adequacy.find(judged, estimates),
+            flow=FLOW if len(classes) == 2 else CohortFlow(reason="it is a table"),
+            cohort=TABLE_ONE,
             checks=delong.check(measured, 0.95),
             calibration_errors=tuple(
                 calibration_error.find(judged, k, np.random.default_rng(0)) for k in columns
@@ -214,7 +247,7 @@ def comparison_of(splits):
                 ),
                 units=judged,
                 estimates=assessment.estimates(measured, 0.95),
-                trainings=Trainings(aurocs=(0.7, 0.8)),
+                trainings=(TRAININGS,),
                 arm=arms[n] if arms else Arm(run=name, patients=60.0, **SAME),
                 tried=1 + n,
             )
@@ -226,7 +259,7 @@ def comparison_of(splits):
         settings = CompareSettings(runs=tuple(names), names=tuple(names), resamples=100)
         said = {"cautions": ("beware",), "notes": ("of note",)}
         plan = Plan(metrics=("auroc",), swaps=99, level=0.95, seed=0)
-        tests = significance.of(found, known, dict.fromkeys(names, splits), plan)
+        tests = significance.of(found, known, dict.fromkeys(names, 0.5), plan)
         return side_by_side.compose(runs, found, tests, settings, said)
 
     return build

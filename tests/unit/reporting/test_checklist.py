@@ -25,7 +25,7 @@ def said(filled, name, number):
 
 
 def test_every_item_of_the_guidelines_is_there_once_and_in_order(filled):
-    assert numbers(filled["CLAIM 2024"]) == [""] * 44
+    assert numbers(filled["CLAIM 2024"]) == [""] * 38 + ["39"] + [""] * 5
     assert numbers(filled["METRICS"]) == [str(n) for n in range(1, 31)]
     tripod = numbers(filled["TRIPOD+AI"])
     assert len(tripod) == len(set(tripod)) == 52
@@ -43,7 +43,7 @@ def test_facts_are_those_of_the_report(filled, report):
 
 
 def test_what_a_run_cannot_know_is_left_to_the_author(filled):
-    for name, number in (("TRIPOD+AI", "17"), ("TRIPOD+AI", "3c"), ("CLAIM 2024", "11"),
+    for name, number in (("TRIPOD+AI", "17"), ("TRIPOD+AI", "3c"), ("CLAIM 2024", "10"),
                          ("CLAIM 2024", "44"), ("METRICS", "28")):  # fmt: skip
         assert said(filled, name, number) is None
     for one in filled.values():
@@ -99,3 +99,36 @@ def test_the_annex_calls_nobody_compliant(report):
     assert "nobody is told that a study is compliant" in annex
     assert len(re.findall(r"complian|adheren|fulfilled", annex)) == 2  # both in that sentence
     assert "author must complete" in annex
+
+
+def test_the_cohort_answers_what_guidelines_ask_about_it(report):
+    filled = {one.name: one for one in checklist.fill(report)}
+    flow = said(filled, "TRIPOD+AI", "20a")
+    assert flow == said(filled, "CLAIM 2024", "35")
+    for part in ("1234 files found", "left out 1134", "without a label 40", "60 patients"):
+        assert part in flow
+    assert said(filled, "TRIPOD+AI", "6b").startswith("left out: left out 1134, without a label 40")
+    assert "age band, in all and by test fold" in said(filled, "TRIPOD+AI", "20b")
+    unknown = copy.deepcopy(report)
+    unknown["cohort_flow"]["steps"] = []
+    unknown["table_one"]["rows"] = []
+    filled = {one.name: one for one in checklist.fill(unknown)}
+    assert "60 patients, 60 images" in said(filled, "TRIPOD+AI", "20a")
+    for number in ("6b", "11", "20b"):
+        assert said(filled, "TRIPOD+AI", number) is None
+
+
+def test_subgroups_failures_and_external_tests_are_told_where_there_are_any(report):
+    changed = copy.deepcopy(report)
+    group = {"values": [{"metric": "auroc"}]}
+    changed["subgroups"] = [{"attribute": "age_band", "groups": [group]}]
+    changed["failures"] = {"rows": [{}, {}]}
+    changed["external"] = {"n_models": 3, "known_patients": 0, "beside": []}
+    filled = {one.name: one for one in checklist.fill(changed)}
+    assert said(filled, "TRIPOD+AI", "23a").endswith("; subgroups by age band")
+    assert said(filled, "CLAIM 2024", "39").startswith("2 listed by a fixed rule")
+    assert said(filled, "METRICS", "27").startswith("60 patients, 60 images of another archive")
+    before = {one.name: one for one in checklist.fill(report)}
+    assert "subgroups by" not in said(before, "TRIPOD+AI", "23a")
+    for number in ("33", "39"):
+        assert said(before, "CLAIM 2024", number) is None

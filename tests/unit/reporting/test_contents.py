@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from medssl.artifacts import report as reports
 from medssl.artifacts.origin import Origin
 from medssl.artifacts.site_models import FinetuneInfo
 from medssl.config.task import Task
+from medssl.evaluation.provenance import Provenance
 
 INFO = {
     "archive_hash": "ff00",
@@ -74,6 +76,7 @@ def test_a_foreign_table_has_its_digest_only(foreign_report):
         "inputs": {},
         "versions": {},
         "notes": [],
+        "models": asdict(Provenance()),
     }
 
 

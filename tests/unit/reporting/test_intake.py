@@ -4,7 +4,7 @@ from collections import Counter
 from xml.etree import ElementTree
 
 import pytest
-from html_outline import outline, text_of
+from html_outline import listed, outline, text_of
 
 from medssl.artifacts import tables
 from medssl.artifacts.archive import IMAGES, LABELS, ArchiveInfo
@@ -12,7 +12,7 @@ from medssl.artifacts.quarantine import QUARANTINE
 from medssl.ingestion import accounting
 from medssl.ingestion.accounting import Account, Finding, Step
 from medssl.ingestion.codes import FIXES, STEPS, TITLES, Code
-from medssl.reporting import flow, intake
+from medssl.reporting import flow, intake, page
 from medssl.reporting.contact_sheet import Thumbnail
 
 HOSTILE = "<script>alert(1)</script>"
@@ -263,7 +263,7 @@ def test_many_reasons_are_summed_up_in_the_figure_but_not_in_its_words():
     place = shown.index("4 more reasons")
     assert shown[place - 2 : place + 3] == [
         "R5", "5", "4 more reasons", "10",
-        "5 patients affected, 2 without any image in the archive",
+        "5 patients affected, 2 with no image left",
     ]  # fmt: skip
     assert "R4" not in shown
     assert "R1 1)." in flow.words([found, kept])
@@ -276,3 +276,22 @@ def test_only_a_figure_that_fills_a_page_is_called_tall(record):
         root, _ = boxes_of(flow.draw(steps))
         assert (float(root.get("viewBox").split()[3]) > flow.TALL) is is_tall
         assert root.get("class").split() == ["flow", "tall"][: 1 + is_tall]
+
+
+def test_every_value_has_its_name_where_tables_become_lists(html):
+    tables, unnamed = listed(html)
+    assert tables >= 5
+    assert unnamed == []
+
+
+def test_where_the_figure_has_no_room_a_list_says_the_same(html, record):
+    start = html.index('<ol class="flow-list"')
+    said = text_of(html[start : html.index("</ol>", start) + 5])
+    for step in record["flow"]:
+        left = step["left_out"]
+        if left:
+            assert f"{left['title']} {page.count(left['files'])}" in said
+            for row in left["codes"]:
+                assert f"{row['title']} {page.count(row['files'])}" in said
+    last = record["flow"][-1]
+    assert f"{last['title']} {page.count(last['files'])} file" in said

@@ -50,3 +50,10 @@ def test_a_table_of_predictions_leaves_training_to_the_author(foreign_report, am
     assert "the predictions were read from a table" in card
     assert "Whether these patients took part in training: *author must complete*" in card
     assert "with an amount, mean" in model_card.render(amounts_report)
+
+
+def test_it_counts_who_was_judged_and_who_was_left_out(report):
+    card = model_card.render(report)
+    assert "- Age band, patients: 6-12 & up 17 of 60\n" in card.replace("\\&", "&")
+    assert "- Left out: Without a label (40 images)\n" in card
+    assert "- **Sample size**: caution; 30 patients in the rarest class" in card

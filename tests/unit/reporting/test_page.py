@@ -6,7 +6,6 @@ import pytest
 from html_outline import outline, text_of
 from jinja2 import UndefinedError
 
-from medssl.evaluation.label_efficiency import BY_CHANCE, RANDOM, REDUCED, Arm
 from medssl.reporting import page
 
 
@@ -152,7 +151,7 @@ def test_unknown_patients_are_not_counted(report):
 def test_what_is_missing_is_left_out(report):
     changed = copy.deepcopy(report)
     changed["curves"]["calibration"] = changed["curves"]["decision"] = []
-    changed["calibration_error"] = changed["delong"] = []
+    changed["calibration_error"] = changed["delong"] = changed["adequacy"] = []
     changed["estimates"] = [row for row in report["estimates"] if row["threshold"] is None][:2]
     changed["operating_points"] = []
     changed["threshold"] = None
@@ -184,12 +183,15 @@ def test_a_missing_fact_is_not_papered_over(report):
 
 def test_figures_are_well_formed_and_described(html):
     drawn = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
-    assert len(drawn) == 5
+    lights = [svg for svg in drawn if svg.startswith('<svg class="light"')]
+    assert (len(drawn) - len(lights), len(lights)) == (6, 2)
     for svg in drawn:
         root = ElementTree.fromstring(svg)
         assert root.get("viewBox")
+        assert root.get("role") == "img"
+        assert root.get("aria-label") or root.get("aria-labelledby")
         assert root.get("width") is None
-    assert html.count('role="group" aria-label=') == 5
+    assert html.count('role="group" aria-label=') == 6
 
 
 @pytest.mark.parametrize(
@@ -208,9 +210,19 @@ def test_counts_and_percents():
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(0.0312, "+0.031"), (-0.2, "−0.200"), (0.0, "0.000"), (None, "–")]
+    ("value", "shown"),
+    [
+        (0.0312, "+0.031"),
+        (-0.2, "−0.200"),
+        (0.0, "0.000"),
+        (-0.0004, "0.000"),
+        (0.0004, "0.000"),
+        (-0.0006, "−0.001"),
+        (-123.04, "−123.0"),
+        (None, "–"),
+    ],
 )
-def test_differences_have_a_sign(value, shown):
+def test_differences_have_a_sign_unless_they_are_shown_as_0(value, shown):
     assert page.signed(value) == shown
 
 
@@ -228,87 +240,6 @@ def test_differences_have_a_sign(value, shown):
 def test_a_verdict_says_no_more_than_the_interval(low, high, higher, words):
     row = {"run": "new", "against": "old", "low": low, "high": high, "higher_is_better": higher}
     assert words in page.verdict(row)
-
-
-@pytest.fixture(scope="module")
-def compared(comparison_of):
-    return comparison_of()
-
-
-def test_a_comparison_shows_every_number_it_has(compared):
-    text = text_of(page.render_comparison(compared))
-    assert "2 runs compared on the same folds, 3 configurations tried in all" in text
-    for row in compared["estimates"]:
-        assert f"{page.number(row['value'])} {page.number(row['low'])} to" in text
-    for row in compared["differences"]:
-        name = f"{row['run']} − {row['against']}"
-        low, high = page.signed(row["low"]), page.signed(row["high"])
-        assert f"{name} {row['title']} {page.signed(row['value'])} {low} to {high}" in text
-    assert "schedule s0 s1" in text
-    assert "Caution beware." in text
-    assert "Note: of note." in text
-    (test,) = compared["tests"]
-    assert f"AUROC {page.chance(test['p'])} {page.chance(test['smallest_p'])}" in text
-    assert "plain 0.071 0.700, 0.800" in text
-    assert "By start" not in text
-    assert "By number" not in text
-
-
-def test_several_differences_are_corrected_for_their_number(comparison_of):
-    record = comparison_of(names=("a", "b", "c"), every=True)
-    text = text_of(page.render_comparison(record))
-    assert "Corrected for 3 (Holm)" in text
-    for row in record["tests"]:
-        shown = [page.chance(row[name]) for name in ("p", "smallest_p", "p_holm")]
-        corrected = row["corrected_t"]
-        assert f"AUROC {' '.join(shown)} p {page.chance(corrected['p'])}" in text
-
-
-def test_runs_of_several_starts_and_sizes_have_a_table_and_curves(comparison_of):
-    names = ("r", "own", "r20", "own20")
-    arms = [
-        Arm(run="r", kind=RANDOM, start=RANDOM, schedule="full", patients=60.5),
-        Arm(run="own", kind=REDUCED, start="vicreg <own>", schedule="full", patients=60.5),
-        Arm(run="r20", kind=RANDOM, start=RANDOM, schedule="full", patients=20),
-        Arm(run="own20", kind=REDUCED, start="vicreg <own>", schedule="full", patients=20),
-    ]
-    record = comparison_of(names=names, arms=arms)
-    html = page.render_comparison(record)
-    text = text_of(html)
-    value = {row["run"]: row["value"] for row in record["estimates"] if row["metric"] == "auroc"}
-    assert f"vicreg <own> own 60.5 {page.number(value['own'])}" in text
-    assert f"vicreg <own> own20 20 {page.number(value['own20'])}" in text
-    assert f"{BY_CHANCE} not among these runs" in text
-    assert "against r" in text
-    parsed = outline(html)
-    assert len(set(parsed.ids)) == len(parsed.ids)
-    drawn = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
-    assert len(drawn) == 4
-    assert all(ElementTree.fromstring(svg).get("viewBox") for svg in drawn)
-
-
-def test_a_comparison_needs_nothing_else_and_is_well_formed(compared):
-    html = page.render_comparison(compared)
-    parsed = outline(html)
-    assert not {"script", "link", "img", "iframe", "object"} & set(parsed.tags)
-    assert not re.search(r"""(?:src|href)\s*=\s*["'](?!#)""", html)
-    assert len(set(parsed.ids)) == len(parsed.ids)
-    drawn = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
-    assert len(drawn) == 3
-    for svg in drawn:
-        assert ElementTree.fromstring(svg).get("viewBox")
-    assert "slow &amp; &lt;sure&gt;" in html
-    assert page.render_comparison(copy.deepcopy(compared)) == html
-
-
-def test_a_comparison_of_several_classes_draws_the_average(comparison_of):
-    record = comparison_of(classes=("a", "b", "c", "d"))
-    html = page.render_comparison(record)
-    assert len(re.findall("<svg", html)) == 1
-    text = text_of(html)
-    assert "macro average" in text
-    for name in "abcd":
-        assert re.search(rf"− plain {name} AUROC [+−]?[\d.]+ ", text)
 
 
 def test_a_second_opinion_stands_beside_the_interval(html, report):
@@ -379,3 +310,60 @@ def test_amounts_of_single_patients_are_shown_with_three_digits(amounts_report):
         for value in (*row["predicted"], *row["label"]):
             assert value == float(f"{value:.3g}")
         assert row["predicted"] == sorted(row["predicted"])
+
+
+def test_the_first_page_goes_from_the_lights_over_the_figures_to_the_cohort(html):
+    order = ("Controls", "Discrimination", "From the files", "Who was judged", "Estimates",
+             "Per fold", "Calls at", "Net benefit", "How the numbers", "Provenance",
+             "Annex")  # fmt: skip
+    places = [re.search(rf"<h2[^>]*>{name}", html).start() for name in order]
+    assert places == sorted(places)
+
+
+def test_every_count_of_the_cohort_is_drawn_and_told_in_words(html):
+    text = text_of(html)
+    for said in ("1 234 files", "Left out", "1 134", "60 patients", "positive: 30 of 60 patients"):
+        assert said in text
+    assert "Without a label: 40" in html  # for who does not see the figure
+    assert "images here: 3, but images there: 4" in text
+    for said in ("17 28.3 %", "9 29.0 %", "8 27.6 %", "6-12 & up", "41.500 10.200", "43.000"):
+        assert said in text
+    assert "Not known: sex (not known of any image)" in text
+    assert "<b></th>" not in html
+
+
+def test_a_table_of_another_tool_says_that_the_way_is_not_known(foreign_report):
+    changed = copy.deepcopy(foreign_report)
+    changed["cohort_flow"]["steps"] = [
+        {"step": "analysed", "title": "Analysed", "left_out": None}
+    ]  # fmt: skip
+    assert "Who was left out on the way is not known: it is a table" in words_of(changed)
+
+
+def test_the_number_needed_to_evaluate_stands_beside_its_predictive_value(html, report):
+    (point,) = report["operating_points"]
+    for row in point["needed"]:
+        ends = [page.number(row[name], 1) for name in ("value", "low", "high")]
+        assert "{} ({} to {})".format(*ends) in text_of(html)
+    changed = copy.deepcopy(report)
+    changed["operating_points"][0]["needed"][0] |= {"value": None, "high": None}
+    assert "none is right" in words_of(changed)
+    changed["operating_points"][0]["needed"][0] |= {"value": 5.0, "low": 2.0}
+    assert "5.0 (2.0 to ∞)" in words_of(changed)
+
+
+def test_the_printed_head_names_target_and_folds_and_nothing_breaks_out_of_it(report):
+    changed = copy.deepcopy(report) | {"target": 'a"; } </style><script>'}
+    html = page.fill("report.html.j2", changed, {"roc": "", "risks": "", "folds": ""})
+    assert "<script>" not in html
+    assert html.count("</style>") == 1
+    assert r'content: "a\22 \3B \20 \7D \20 \3C \2F style\3E \3C script\3E "' in html
+    assert page.css(f"folds {report['splits']['digest']}") in html
+
+
+def test_what_was_not_measured_is_called_so(report):
+    text = words_of(report)
+    assert "energy not measured" in text
+    changed = copy.deepcopy(report)
+    changed["provenance"]["models"]["energy_joules"] = 7.2e6
+    assert "energy 2 kWh" in words_of(changed)

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import html_outline
 import pytest
-from html_outline import outline
+from html_outline import listed, outline
 
 from medssl.reporting import redundancy
 from medssl.reporting.gallery import Pair, Strip
@@ -207,3 +207,9 @@ def test_a_reduction_that_drops_nothing_has_a_page():
 
 def test_the_same_record_gives_the_same_page(html, record):
     assert redundancy.render(copy.deepcopy(record)) == html
+
+
+def test_every_value_has_its_name_where_tables_become_lists(html):
+    tables, unnamed = listed(html)
+    assert tables >= 4
+    assert unnamed == []

@@ -13,10 +13,10 @@ from medssl.evaluation.attributes import Attribute
 from medssl.reporting import page, subgroups
 
 
-def _group(units, name, words, **facts):
+def _group(units, name, words, chosen=(), **facts):
     attribute = Attribute(name=name, values=tuple(words), **facts)
     draws = intervals.draw_both(units.stratum, 100, np.random.default_rng(0))
-    return groups.assess(attribute, units, draws, 0.5, 0.95)
+    return groups.assess(attribute, units, draws, groups.calls(units, 0.5, chosen), 0.95)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,10 @@ def test_every_group_and_gap_stands_on_the_page(html, shown):
         for row in group["values"]:
             ends = f"{page.number(row['low'])} to {page.number(row['high'])}"
             assert f"{page.number(row['value'])} {ends}" in text
-    assert "too few: 4 patients with a positive, 4 with a negative label" in text
+    assert "not assessed: 4 patients with a positive, 4 with a negative label" in text
+    assert "at the threshold of the whole report, 0.5" in text
+    n = len(by_age["gaps"])
+    assert f"2 groups by 1 attribute make {n} gaps, of which some leave out 0 by chance" in text
     for gap in by_age["gaps"]:
         assert f"age band {gap['title']} {gap['worst']} {gap['best']} 2" in text
     assert "Not assessed: sex (unknown)" in text
@@ -85,3 +88,27 @@ def test_a_name_that_looks_like_markup_is_text(shown):
     for group in record["subgroups"][0]["groups"]:
         group["name"] = "<b>$a_$b</b>"
     assert "<b>$a_$b" not in _page(record)
+
+
+def test_the_line_of_all_is_drawn_by_the_calls_of_the_groups(shown, monkeypatch):
+    """At thresholds chosen on inner parts both are those of the calls made there."""
+    record = copy.deepcopy(shown)
+    seen = {}
+
+    def draw(lines, overall, name):
+        seen[name] = ([text for text, _ in lines], overall)
+        return ""
+
+    monkeypatch.setattr(subgroups, "draw", draw)
+    by_age = record["subgroups"][0]
+    subgroups.figures_of(record)
+    values = {row["metric"]: row["value"] for row in record["estimates"]}
+    assert seen["subgroups-0"][1]["sensitivity"] == values["sensitivity"]
+    assert seen["subgroups-0"][0] == ["age band 6-12", "age band 18-29"]
+    by_age |= {"calls": "chosen_thresholds", "attribute": "sex*age_band"}
+    shares = [{"metric": "sensitivity", "value": 0.8125}, {"metric": "ppv", "value": None}]
+    record["chosen_thresholds"] = {"shares": shares}
+    subgroups.figures_of(record)
+    assert seen["subgroups-0"][1]["sensitivity"] == 0.8125
+    assert seen["subgroups-0"][1]["auroc"] == values["auroc"]
+    assert seen["subgroups-0"][0] == ["6-12", "18-29"]

@@ -36,7 +36,7 @@ def test_the_record_holds_everything_a_reader_needs():
 
 
 def test_lights_are_drawn_and_what_they_say_is_escaped(report):
-    shown = _drawn(report | {"controls": verdicts.record(_verdicts())})
+    shown = _drawn(report | {"controls": verdicts.record(_verdicts()), "adequacy": []})
     before, _, lights = shown.partition('<section class="verdicts"')
     lights = lights.partition("</section>")[0]
     assert "<h2>Estimates" not in before  # on the first page
@@ -46,4 +46,11 @@ def test_lights_are_drawn_and_what_they_say_is_escaped(report):
     for light in LIGHTS:
         assert f">{verdicts.word(light)}<" in lights
     assert outline(shown).open == []
-    assert 'class="verdicts"' not in _drawn(report | {"controls": []})
+    assert 'class="verdicts"' not in _drawn(report | {"controls": [], "adequacy": []})
+
+
+def test_shapes_keep_their_marks_where_no_style_sheet_reaches():
+    """A PDF draws figures without the styles of the page."""
+    for light in LIGHTS:
+        assert 'fill="none"' in verdicts.shape(light)
+        assert 'stroke="#' in verdicts.shape(light)

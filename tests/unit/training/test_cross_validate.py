@@ -18,8 +18,7 @@ from medssl.foundation.reporting import Silent
 from medssl.losses import cross_entropy
 from medssl.models.encoders import resnet18
 from medssl.models.site_model import SiteModel
-from medssl.training import cross_validate, runtime
-from medssl.training.cross_validate import Fold
+from medssl.training import cross_validate, predict, runtime
 from medssl.training.early_stopping import Watch
 from medssl.training.phases import Phase
 from medssl.training.recipes import Recipe
@@ -171,10 +170,10 @@ def test_a_target_without_a_label_in_a_part_has_no_rows_there():
         task=task,
         label=np.array([[1.0, np.nan], [2.0, np.nan]]),
     )
-    fold = Fold(repeat=0, fold=1, train=np.arange(0), test=np.arange(2), folder=None)
-    table = cross_validate._prediction_rows(part, np.array([[3.0, 4], [5, 6]]), fold, 0, "test")
+    where = {"repeat": 0, "fold": 1, "seed": 0, "name": "test"}
+    table = predict.rows(part, np.array([[3.0, 4], [5, 6]]), **where)
     assert table.schema.remove_metadata() == predictions.PREDICTIONS.remove_metadata()
     assert table["target"].to_pylist() == ["amount"] * 2
     assert table["score"].to_pylist() == [3.0, 5.0]
     nobody = replace(part, label=np.full((2, 2), np.nan))
-    assert len(cross_validate._prediction_rows(nobody, np.zeros((2, 2)), fold, 0, "inner")) == 0
+    assert len(predict.rows(nobody, np.zeros((2, 2)), **where)) == 0
