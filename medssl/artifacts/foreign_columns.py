@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from medssl.config.task import Kind
 from medssl.foundation.errors import DataError
@@ -65,14 +64,12 @@ def require_each_once(names: Sequence[str], columns: Sequence[str], path: Path) 
         )
 
 
-def form_of(
-    names: Sequence[str], kind: Kind | Literal["auto"], columns: Sequence[str], path: Path
-) -> Form:
+def form_of(names: Sequence[str], kind: Kind | None, columns: Sequence[str], path: Path) -> Form:
     """Return how a table with these columns is read.
 
     Args:
         names: All columns, each once.
-        kind: Of the task; auto where the columns say it.
+        kind: Of the task; None: the columns say it.
         columns: Asked for by name.
         path: Of the table.
 
@@ -86,10 +83,8 @@ def form_of(
         _require_classes(classes, names, path)
     elif kind == "regression":
         found = "regression"
-    fitting = {"auto", found} | (
-        {"multi_label"} if found == "binary" and TARGET in names else set()
-    )
-    if kind not in fitting:
+    fitting = {found} | ({"multi_label"} if found == "binary" and TARGET in names else set())
+    if kind is not None and kind not in fitting:
         needs = {"multi_label": f"a column {TARGET}", "multi_class": f"columns {SCORE_OF}",
                  "ordinal": f"columns {SCORE_OF}, the lowest class first"}  # fmt: skip
         raise DataError(

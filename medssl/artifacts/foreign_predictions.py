@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -59,7 +59,7 @@ def read(
     path: Path,
     pseudonyms: Callable[[], Pseudonyms],
     *,
-    kind: Kind | Literal["auto"] = "auto",
+    kind: Kind | None = None,
     columns: Sequence[str] = (),
 ) -> Foreign:
     """Return a foreign table.
@@ -69,7 +69,7 @@ def read(
     Args:
         path: CSV or Parquet.
         pseudonyms: Called once the table is known to be sound.
-        kind: Of the task; auto tells it from the columns, and takes no number for an amount.
+        kind: Of the task; None: the columns tell it, and no number is taken for an amount.
         columns: Whose words are wanted; those that are not there are left out.
 
     Raises:
@@ -226,17 +226,17 @@ def _image_names(rows: Sequence[Row], path: Path, *, named: bool) -> list[tuple[
     return found
 
 
-def _task(rows: Sequence[Row], form: Form, kind: Kind | Literal["auto"], path: Path) -> Task:
+def _task(rows: Sequence[Row], form: Form, kind: Kind | None, path: Path) -> Task:
     """Return what was predicted; of several targets only their number was not known before."""
     names = tuple(sorted({row["target"] for row in rows}))
     found = form.kind
     if found == "binary" and len(names) > 1:
         found = "multi_label"
-    if kind not in ("auto", found):
+    if kind not in (None, found):
         raise DataError(
             f"{counted(len(names), 'target')} of two classes each, and not {kind}",
             where=str(path),
-            fix=f"--set task={found}, or leave it out",
+            fix=f"--task {found}, or leave it out",
         )
     if len(names) > MOST_GROUPS:
         raise DataError(

@@ -30,8 +30,8 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
     task: Annotated[
         str | None,
         typer.Option(
-            help="Of that table: auto, binary, multi_class, multi_label, ordinal or regression "
-            "(labels are amounts); default auto."
+            help="Of that table: binary, multi_class, multi_label, ordinal or regression "
+            "(labels are amounts); default: what its columns say."
         ),
     ] = None,
     key_file: Annotated[

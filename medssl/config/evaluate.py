@@ -19,8 +19,7 @@ class EvaluateSettings(Judging):
 
     run: Path | None = None  # a finetune run
     predictions: Path | None = None  # or a table of any tool: CSV or Parquet
-    task: Kind | Literal["auto"] = "auto"  # of that table; auto: its columns say it, and labels are
-    # no amounts
+    task: Kind | None = None  # of that table; None: its columns say it, and labels are no amounts
     key_file: Path | None = None  # institution's key, which makes its ids pseudonyms; None: the one
     # in the user's configuration folder
     archive: Path | None = None  # external test (--on): the models of the run judge this one with
@@ -81,10 +80,10 @@ class EvaluateSettings(Judging):
                 where="thumbnails",
                 fix="leave it out, or give a finetune run",
             )
-        if self.run is not None and (self.task != "auto" or self.key_file is not None):
+        if self.run is not None and (self.task is not None or self.key_file is not None):
             raise UsageError(
                 "a run knows its task and its pseudonyms",
-                where="key_file" if self.task == "auto" else "task",
+                where="key_file" if self.task is None else "task",
                 fix="leave it out; it belongs to --predictions FILE",
             )
         if self.strict and self.controls == ("none",):

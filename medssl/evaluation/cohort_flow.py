@@ -215,7 +215,7 @@ def _not_used(found: _Found, source: Origin) -> dict[str, Any] | None:
     lost = _difference(found.labelled, found.cohort)
     counted = "series" if found.whole_series else "images"
     if source.external is not None:
-        reasons = _not_tested(source.external, _many(lost, counted))
+        reasons = _left_outside(source.external, _many(lost, counted))
         title = f"{counted.capitalize()} with a label that were not judged"
         return _left(title, found.labelled, found.cohort, reasons, counted)
     if source.settings.get("smoke"):
@@ -228,7 +228,7 @@ def _not_used(found: _Found, source: Origin) -> dict[str, Any] | None:
     return _left(title, found.labelled, found.cohort, {reason: _many(lost, counted)}, counted)
 
 
-def _not_tested(tested: External, n_lost: int) -> dict[str, int]:
+def _left_outside(tested: External, n_lost: int) -> dict[str, int]:
     """Return why labelled images or series of an external test were not judged."""
     reasons = {
         "Of patients whom a model learned from": tested.known_rows,

@@ -1,18 +1,16 @@
 """`medssl evaluate`: from predictions to a report whose numbers hold."""
 
-import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from medssl.artifacts import foreign_predictions, origin, predictions, report, run_folder, scores
+from medssl.artifacts import report, run_folder
 from medssl.artifacts.origin import External
 from medssl.config import controls as known_controls
-from medssl.config import subgroups as known_attributes
 from medssl.config.evaluate import EvaluateSettings
 from medssl.evaluation import (
     assessment,
@@ -22,7 +20,6 @@ from medssl.evaluation import (
     provenance,
     requirements,
 )
-from medssl.evaluation import judged as judging
 from medssl.evaluation.assessment import Estimate
 from medssl.evaluation.calibration_error import CalibrationError
 from medssl.evaluation.controls.verdicts import Verdict
@@ -39,18 +36,10 @@ from medssl.foundation import files, seeding
 from medssl.foundation.cost import Cost, peak_memory
 from medssl.foundation.errors import GateFailed
 from medssl.foundation.reporting import Reporter, Silent, Tee
-from medssl.ingestion import identity
-from medssl.ingestion.identity import SiteKey
 from medssl.reporting import contents, model_card, page, printing, saliency
-from medssl.training import controls
-
-if TYPE_CHECKING:  # torch, which an evaluation loads only where models have to judge
-    from medssl.training.external import Ready
-    from medssl.training.runtime import Runtime
+from medssl.training import controls, given
 
 _TRIAL = 100  # resamples drawn to say how long all of them take
-_SAMPLE = 32  # rows that one model judges to say how long all of them take
-_ROW_BYTES = 300  # of an external test, per row and column
 _COLUMN_BYTES = 200_000  # of a report and its tables, per column
 
 
@@ -105,19 +94,6 @@ class EvaluateResult:
     problem: GateFailed | None = None  # a requirement was not met; the report is complete
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Begun:
-    judged: Judged
-    ready: "Ready | None" = None  # of an external test: its scores are still to come
-
-    @property
-    def inputs(self) -> dict[str, str]:
-        """Digests of what is read."""
-        if self.ready is not None:
-            return self.ready.inputs
-        return {"predictions": self.judged.source.predictions_sha256}
-
-
 def plan(settings: EvaluateSettings) -> EvaluatePlan:
     """Return what `run` would do with these settings.
 
@@ -126,7 +102,7 @@ def plan(settings: EvaluateSettings) -> EvaluatePlan:
         DataError: The predictions are refused.
         UsageError: The threshold lies outside the probabilities, or there are none.
     """
-    begun = _begin(settings)
+    begun = given.begin(settings)
     judged, units = begun.judged, begun.judged.units
     deployed.declared(judged)
     usable = (metric.name for metric in assessment.metrics_of(units, judged.threshold))
@@ -148,7 +124,7 @@ def plan(settings: EvaluateSettings) -> EvaluatePlan:
         threshold=judged.threshold,
         resamples=settings.draws,
         intervals=f"{chosen.method}: {chosen.why}",
-        notes=begun.ready.notes if begun.ready else (),
+        notes=begun.notes,
     )
 
 
@@ -158,32 +134,18 @@ def cost(settings: EvaluateSettings, *, device: str = "auto") -> Cost:
     Of an external test also from what one model makes of a few rows.
     """
     few = settings.model_copy(update={"resamples": min(_TRIAL, settings.draws), "smoke": False})
-    begun = _begin(few)
+    begun = given.begin(few)
     judged = begun.judged
     started = time.perf_counter()
     findings.find(judged, _draws(judged), Silent())
     seconds = (time.perf_counter() - started) * settings.draws / few.draws
-    basis, n_bytes = f"at most, from {few.draws} resamples", 0
-    if begun.ready is not None:
-        seconds += _judging(begun.ready, device)
-        basis += f" and {_SAMPLE} rows of one model"
-        n_bytes = _ROW_BYTES * len(begun.ready.cohort)
+    models = given.cost(begun, device)
     return Cost(
-        seconds=seconds,
-        disk_bytes=(_COLUMN_BYTES + n_bytes) * len(judged.units.columns),
+        seconds=seconds + models.seconds,
+        disk_bytes=_COLUMN_BYTES * len(judged.units.columns) + models.disk_bytes,
         memory_bytes=peak_memory(),
-        basis=basis,
+        basis=f"at most, from {few.draws} resamples{models.basis}",
     )
-
-
-def _judging(ready: "Ready", device: str) -> float:
-    """Return the seconds that all models would take to judge everything."""
-    from medssl.training import external, runtime  # noqa: PLC0415 - torch
-
-    started = time.perf_counter()
-    external.sample(ready, runtime.start(device, "32"), _SAMPLE)
-    each = (time.perf_counter() - started) / min(_SAMPLE, len(ready.cohort))
-    return each * len(ready.cohort) * len(ready.models.folds)
 
 
 def run(
@@ -211,15 +173,15 @@ def run(
     """
     if settings.pdf:
         printing.require()
-    begun = _begin(settings, reporter or Silent())
-    judged, started = begun.judged, _start(begun, device)
+    begun = given.begin(settings, reporter or Silent())
+    judged, started = begun.judged, given.start(begun, device)
     wanted = deployed.declared(judged)
     with run_folder.create(
         out, stage="evaluate", settings=_recorded(judged), inputs=begun.inputs, resume=resume
     ) as folder:
         told = Tee(reporter or Silent(), folder.log)
         if started is not None:
-            judged = _score(begun, started, out, told)
+            judged = given.score(begun, started, out, told)
         told.note(
             f"judging {len(judged.units.truth)} units of {judged.units.n_patients} patients by "
             f"{settings.draws} resamples; the unit is the {judged.units.kind}: "
@@ -329,69 +291,3 @@ def _recorded(judged: Judged) -> EvaluateSettings:
             "intervals": chosen.method,
         }
     )
-
-
-def _begin(settings: EvaluateSettings, reporter: Reporter | None = None) -> _Begun:
-    """Read what is judged; of an external test everything but the scores."""
-    read = _read(settings, reporter)
-    if settings.archive is None:
-        return _Begun(judged=read)
-    from medssl.training import external  # noqa: PLC0415 - torch
-
-    ready = external.get_ready(settings)
-    table = external.unscored(ready, settings.seed)
-    judged = judging.of(table, ready.source, settings, str(settings.archive))
-    return _Begun(judged=replace(judged, internal=read), ready=ready)
-
-
-def _start(begun: _Begun, device: str) -> "Runtime | None":
-    """Return the device of the models, None where nothing is to be scored."""
-    if begun.ready is None:
-        return None
-    from medssl.training import runtime  # noqa: PLC0415 - torch
-
-    return runtime.start(device, "32")
-
-
-def _score(begun: _Begun, started: "Runtime", out: Path, reporter: Reporter) -> Judged:
-    """Write what the models say of another archive, and return it."""
-    from medssl.training import external  # noqa: PLC0415 - torch
-
-    assert begun.ready is not None  # or no device were started
-    for note in begun.ready.notes:
-        reporter.note(note)
-    done = external.judge(begun.ready, started, reporter)
-    path = out / origin.PREDICTIONS
-    predictions.write(path, done.table)
-    scores.write(out, done.scores)
-    source = replace(done.source, predictions_sha256=files.sha256(path))
-    judged = judging.of(done.table, source, begun.judged.settings, str(path))
-    return replace(judged, internal=begun.judged.internal, each=done.each)
-
-
-def _read(settings: EvaluateSettings, reporter: Reporter | None = None) -> Judged:
-    if settings.run is not None:
-        path = settings.run / origin.PREDICTIONS
-        source = origin.of_run(settings.run)
-        return judging.of(predictions.read(path), source, settings, str(path))
-    assert settings.predictions is not None  # the settings have one of the two
-    path = settings.predictions
-    foreign = foreign_predictions.read(
-        path,
-        lambda: _key(settings, reporter),
-        kind=settings.task,
-        columns=known_attributes.table_columns(settings.subgroups),
-    )
-    return judging.of(foreign.table, origin.of_table(path, foreign), settings, str(path))
-
-
-def _key(settings: EvaluateSettings, reporter: Reporter | None) -> SiteKey:
-    """Return what makes pseudonyms; a plan, which has no reporter, makes no key."""
-    path = identity.key_path(settings.key_file)
-    if reporter is None:
-        return identity.load(path) or SiteKey(secrets.token_bytes(identity.KEY_BYTES))
-    key, is_new = identity.load_or_create(path)
-    if is_new:
-        reporter.note("key: made the institution's key; keep a copy, it links later tables")
-    reporter.note(f"pseudonyms are those of archives with the key {key.key_id}")
-    return key

@@ -118,7 +118,11 @@ def _prepare(judged: Judged, device: str) -> Work:
     """
     assert judged.source.run is not None  # the settings refuse a table
     if not (judged.source.run / "folds").is_dir():
-        raise ArtifactError("the models of the run are not there")
+        raise ArtifactError(
+            "the models of the run are not there",
+            where=str(judged.source.run / "folds"),
+            fix="restore the folder, or leave out --thumbnails",
+        )
     models = ensemble.open_run(judged.source.run)
     where = runtime.start(device, "32").device
     first = drawn(models, 0).to(where)
@@ -147,7 +151,11 @@ def _read(
     place = {name: n for n, name in enumerate(cohort.table["image_id"].to_pylist())}
     names = list(dict.fromkeys(one.image_id for one in chosen))
     if not set(names) <= set(place):
-        raise ArtifactError("the archive has no label any more of an image that was predicted")
+        raise ArtifactError(
+            "the archive has no label any more of an image that was predicted",
+            where=str(run),
+            fix="give the archive the labels it had, or leave out --thumbnails",
+        )
     table = cohort.table.take([place[name] for name in names])
     rows = (
         Input(images=images[n : n + 1], slices={k: v[n : n + 1] for k, v in slices.items()})
@@ -162,7 +170,9 @@ def _require_cells(work: Work, model: SiteModel) -> None:
     if all(side == 1 for side in grid[-2:]):
         raise UsageError(
             f"an input of {_by(work.models.info.shape)} px has one cell in the last layer of the "
-            "encoder: a larger --image-size in `medssl finetune` gives more"
+            "encoder: a larger --image-size in `medssl finetune` gives more",
+            where="thumbnails",
+            fix="train with a larger --image-size, or leave it out",
         )
 
 

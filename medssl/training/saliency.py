@@ -97,7 +97,11 @@ def last_layer(model: SiteModel) -> str:
     """
     encoder: nn.Module = model.encoder  # type: ignore[assignment]
     if not hasattr(encoder, "stages"):
-        raise UsageError("the encoder is a transformer, which has no maps that Grad-CAM could read")
+        raise UsageError(
+            "the encoder is a transformer, which has no maps that Grad-CAM could read",
+            where="thumbnails",
+            fix="leave it out",
+        )
     layers: Mapping[str, int] = encoder.layers  # type: ignore[assignment]
     (last,) = model.groups()[list(layers)[-1]]
     names: list[str] = [name for name, part in encoder.named_modules() if part is last]

@@ -269,11 +269,11 @@ def test_amounts_are_taken_for_amounts_only_when_that_is_said(tmp_path):
 @pytest.mark.parametrize(
     ("header", "kind", "problem"),
     [
-        ("label,score,score_a,score_b,score_c", "auto", "a column score and columns score_<class>"),
-        ("target,label,score_a,score_b,score_c", "auto", "a column target and columns score_"),
-        ("label,score_a,score_b", "auto", "has 2 columns score_<class>"),
-        ("label,score_a,score_b,score_", "auto", "without a class"),
-        ("label,score_a,score_b,score_b", "auto", "has 1 columns score_<class> twice"),
+        ("label,score,score_a,score_b,score_c", None, "a column score and columns score_<class>"),
+        ("target,label,score_a,score_b,score_c", None, "a column target and columns score_"),
+        ("label,score_a,score_b", None, "has 2 columns score_<class>"),
+        ("label,score_a,score_b,score_", None, "without a class"),
+        ("label,score_a,score_b,score_b", None, "has 1 columns score_<class> twice"),
         ("label,score_a,score_b,score_c", "regression", "not those of the task regression"),
         ("label,score_a,score_b,score_c", "binary", "not those of the task binary"),
         ("label,score", "multi_label", "not those of the task multi_label"),

@@ -248,7 +248,7 @@ def test_a_model_of_shuffled_labels_is_judged_to_know_nothing():
 
     Out of fold it does so less often, mostly because the folds of one cohort depend on each other:
     whoever is tested is missed in training. It claims skill where there is none in 4 to 7 %, where
-    2.5 % are due; `docs/explanation/evaluation-protocol.md` says so.
+    2.5 % are due; `docs/explanation/honest-evaluation.md` says so.
     """
     rng = np.random.default_rng(4)
     simulations, held, skill = 500, 0, 0
