@@ -36,7 +36,8 @@ check: setup  ## format, lint, types, layers, generated docs, licences
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python .ci/check_install.py
 
-docs: setup  ## write the generated pages
+docs: setup  ## write the sample report, from the demo, and the generated pages
+	$(BIN)/python docs/sample_report.py
 	$(BIN)/python docs/generate.py
 
 bench: setup  ## run every benchmark, one JSON line each

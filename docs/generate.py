@@ -1,12 +1,14 @@
-"""Write the reference pages that follow from the program.
+"""Write the pages that follow from the program.
 
-They are `cli.md`, `plugins.md` and `quarantine-codes.md`.
+They are `cli.md`, `plugins.md` and `quarantine-codes.md` of the reference, and page and model card
+of the sample report, drawn again from its numbers.
 
 python docs/generate.py          rewrite them
 python docs/generate.py --check  exit 1 if one of them is not current
 """
 
 import dataclasses
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,14 +18,18 @@ from typing import Any
 import typer
 
 from medssl import freezing, losses, methods, reduction
+from medssl.artifacts import report
 from medssl.cli.main import app
 from medssl.config import loading
 from medssl.foundation import plugins
 from medssl.ingestion import flags, readers
 from medssl.ingestion.codes import FIXES, MEANINGS, NO_IMAGES, STEPS, Code
 from medssl.models import encoders
+from medssl.reporting import model_card, page
 
 REFERENCE = Path(__file__).parent / "reference"
+SAMPLE = Path(__file__).parent / "sample-report"
+IMAGE = re.compile(r"<img [^>]*>")
 NOTICE = "<!-- written by docs/generate.py; change the program instead -->\n"
 FOLDERS: dict[str, ModuleType] = {
     "--method": methods,
@@ -185,8 +191,22 @@ def remedy(code: Code) -> str:
     return f"{text if text[0] == '`' else text[0].upper() + text[1:]}."
 
 
+def sample_pages() -> dict[Path, str]:
+    """Return the page of the sample report and its model card, drawn from the kept record.
+
+    Pixels are no part of a record: the pictures of the page are put back in their places.
+    """
+    record = report.read(SAMPLE)
+    maps = (record["saliency"] or {}).get("maps", [])
+    held = {f"map-{n}": "<img><img>" for n in range(len(maps))} | {"map-scale": "<img>"}
+    pictures = iter(IMAGE.findall((SAMPLE / "report.html").read_text(encoding="utf-8")))
+    drawn = re.sub("<img>", lambda _: next(pictures), page.render(record, held))
+    return {SAMPLE / "report.html": drawn, SAMPLE / "model_card.md": model_card.render(record)}
+
+
 def main() -> int:
     pages = {
+        **sample_pages(),
         REFERENCE / "cli.md": cli_page(),
         REFERENCE / "plugins.md": plugins_page(),
         REFERENCE / "quarantine-codes.md": quarantine_page(),
@@ -194,7 +214,7 @@ def main() -> int:
     stale = [p for p, text in pages.items() if not p.is_file() or p.read_text() != text]
     if "--check" in sys.argv:
         for path in stale:
-            print(f"{path.name} is not current: run `make docs`", file=sys.stderr)
+            print(f"{path.name} is not current: run `python docs/generate.py`", file=sys.stderr)
         return int(bool(stale))
     for path in stale:
         path.write_text(pages[path])

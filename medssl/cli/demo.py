@@ -12,10 +12,12 @@ from medssl.foundation.errors import UsageError
 
 _PRETRAIN = {"epochs": 15, "image_size": 64, "batch_size": 32}
 _FINETUNE = {"epochs": 8, "image_size": 64, "batch_size": 16, "inner": {"share": 0.3}}
+PATIENTS = 120  # enough to choose a threshold on the inner part of each fold
 _EVALUATE = {  # everything a report can hold, so that a first look shows it
     "controls": ("all",),
     "prevalence": (0.05, 0.2),
     "decision": (0.05, 0.6),
+    "thumbnails": 2,  # nobody is in these pictures
 }
 
 
@@ -23,7 +25,7 @@ def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to create.")] = Path(
         "medssl-demo"
     ),
-    patients: Annotated[int, typer.Option(min=20, help="Synthetic patients.")] = 120,
+    patients: Annotated[int, typer.Option(min=20, help="Synthetic patients.")] = PATIENTS,
     seed: Annotated[int, typer.Option(help="Decides everything that is drawn.")] = 0,
     device: options.Device = "auto",
     smoke: options.Smoke = None,
@@ -77,7 +79,7 @@ def demo(
     result = evaluate.run(
         EvaluateSettings(
             run=runs / "finetune",
-            target_sensitivity=None if small else 0.9,  # 16 patients choose no threshold
+            target_sensitivity=0.9 if patients >= PATIENTS and not small else None,
             smoke=small,
             **_EVALUATE,
         ),
