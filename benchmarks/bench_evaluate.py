@@ -17,7 +17,8 @@ import statsmodels.api as sm
 from sklearn import metrics as theirs
 
 from medssl.artifacts import predictions, tables
-from medssl.evaluation import assessment, curves, decision, intervals, units
+from medssl.evaluation import assessment, curves, decision, intervals, subgroups, units
+from medssl.evaluation.attributes import Attribute
 from medssl.evaluation.intervals import Draws
 from medssl.evaluation.units import Units
 
@@ -78,6 +79,15 @@ def bands(judged: Units, draws: Draws) -> None:
     decision.curve(judged, 0, draws.over_all, 0.95, at, declared=True)
 
 
+def by_group(judged: Units, draws: Draws) -> None:
+    """Judge the groups of three attributes, of 2, 8 and 16 words, with the gaps between them."""
+    made = subgroups.calls(judged, THRESHOLD, ())
+    for many in (2, 8, 16):
+        words = tuple(f"group {n % many}" for n in range(PATIENTS))
+        attribute = Attribute(name=f"of {many}", values=words)
+        subgroups.assess(attribute, judged, draws, made, 0.95)
+
+
 def plain(truth: np.ndarray, score: np.ndarray) -> None:
     """The same twelve metrics of one resample, as anyone would write them."""
     call = score >= THRESHOLD
@@ -126,6 +136,7 @@ def main() -> None:
     percentile = cpu_s(lambda: ours(judged, draws, leave_out=False))
     bca = cpu_s(lambda: ours(judged, draws, leave_out=True))
     drawn = cpu_s(lambda: bands(judged, draws))
+    grouped = cpu_s(lambda: by_group(judged, draws))
     loop = looped(judged, draws) * RESAMPLES
     theirs_s = None
     if given.confidenceinterval:
@@ -138,6 +149,7 @@ def main() -> None:
         "percentile_cpu_s": round(percentile, 2),
         "bca_cpu_s": round(bca, 2),
         "bands_cpu_s": round(drawn, 2),
+        "subgroups_26_cpu_s": round(grouped, 2),
         "bar_cpu_s": BAR_S,
         "loop_cpu_s": round(loop, 1),
         "ratio_to_loop": round(loop / percentile, 1),
