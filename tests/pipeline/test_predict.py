@@ -271,7 +271,7 @@ def test_arms_are_runs_of_their_own_on_the_same_test_folds(beside):
     digest = splits.read(out / "splits.json").digest
     for arm in known[1:]:
         assert splits.read(out / arm.folder / "splits.json").digest == digest
-        assert arm.folder in said[1]
+        assert f"{arm.name} " in said[1]
     n = {arm.name: arm.n_train_patients for arm in known}
     assert n["main"] == n["random-1"] > n["pretrain-0.5"] == n["random-0.5"]
 
