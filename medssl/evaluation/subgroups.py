@@ -287,7 +287,7 @@ def _gaps(judged: Sequence[_Judged], level: float) -> list[Gap]:
             if value.metric == name and math.isfinite(value.value)
         ]
         if len(held) > 1:
-            worst, best = (end(held, key=lambda row: row[0].value) for end in (min, max))
+            worst, *_, best = sorted(held, key=lambda row: row[0].value)  # two, of equal ones too
             found.append(_gap(worst, best, len(held), level))
     return found
 

@@ -66,7 +66,7 @@ def run(
 
 
 def _verdict(name: str, work: "_Work", *, asked: bool) -> Verdict:
-    if not asked:
+    if not asked and (name == "site" or work.judged.source.run is not None):
         return not_assessed(name, f"not asked for: --controls all, or --controls {name}")
     try:
         return (_CONTROLS if work.judged.source.external is None else _OUTSIDE)[name](work)

@@ -126,6 +126,16 @@ def test_the_group_that_is_served_badly_is_found(spoilt):
     assert 0.25 < gap.low < gap.value < gap.high < 0.65
 
 
+def test_the_gap_of_groups_that_are_equal_is_between_two_of_them(units_of):
+    n = np.arange(120)
+    score = np.where((n % 3 == 0) == (n % 10 < 7), 0.8, 0.2) + n / 1e6
+    units = units_of([f"k{k:03d}" for k in n], (n % 3 == 0).astype(int), score)
+    found = assess(units, ["a" if k < 60 else "b" for k in n])
+    gap = next(gap for gap in found.gaps if gap.metric == "sensitivity")
+    assert (gap.worst, gap.best, gap.value) == ("a", "b", 0)
+    assert gap.low < 0 < gap.high
+
+
 def test_groups_of_the_same_patients_have_no_gap(units_of):
     """Two images of each patient, alike in score: pairing in resamples takes all chance away."""
     rng = np.random.default_rng(0)
