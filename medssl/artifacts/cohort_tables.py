@@ -10,7 +10,6 @@ from medssl.foundation import files
 
 NAME = "table_one"
 COLUMNS = ("variable", "category", "counted", "fold", "count", "total")
-ALL = "all"
 
 
 def write(folder: Path, report: Mapping[str, Any]) -> None:
@@ -21,19 +20,23 @@ def write(folder: Path, report: Mapping[str, Any]) -> None:
     """
     place, table = folder / "tables", report["table_one"]
     files.write_text(place / f"{NAME}.csv", report_tables.as_csv(rows(table), COLUMNS))
-    heads = {"variable": "", "category": "", ALL: "All"} | {name: name for name in table["folds"]}
-    tex = report_tables.as_latex(_side_by_side(table), tuple(heads), heads)
+    titles = {f"{n}": title for n, title in enumerate(("All", *table["folds"]))}
+    heads = {"variable": "", "category": ""} | titles  # by number: a fold may have any name
+    cells = (dict(zip(heads, row, strict=True)) for row in _side_by_side(table))
+    tex = report_tables.as_latex(cells, tuple(heads), heads)
     files.write_text(place / f"{NAME}.tex", tex)
 
 
 def rows(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield one row per kind and fold, that of everybody first; counts are of `counted`.
+    """Yield one row per kind and fold, first that of everybody, without a fold.
+
+    Counts are of `counted`.
 
     Of an amount the `count` is its mean, or its standard deviation, and there is no total.
     """
     for row in table["rows"]:
         known = {name: row[name] for name in COLUMNS[:3]}
-        yield known | {"fold": ALL, "count": row["count"], "total": row["total"]}
+        yield known | {"fold": None, "count": row["count"], "total": row["total"]}
         for fold, many, whole in _by_fold(table, row):
             yield known | {"fold": fold, "count": many, "total": whole}
     yield from _of_amounts(table)
@@ -44,7 +47,7 @@ def _of_amounts(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         for name, title in (("mean", "mean"), ("sd", "standard deviation")):
             known = {"variable": row["column"], "category": title, "counted": "amount"}
             folds = zip(table["folds"], row[f"{name}_by_fold"], strict=True)
-            for fold, value in ((ALL, row[name]), *folds):
+            for fold, value in ((None, row[name]), *folds):
                 yield known | {"fold": fold, "count": value, "total": None}
 
 
@@ -52,21 +55,21 @@ def _by_fold(table: Mapping[str, Any], row: Mapping[str, Any]) -> Iterator[tuple
     return zip(table["folds"], row["by_fold"], row["total_by_fold"], strict=True)
 
 
-def _side_by_side(table: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """Yield a row of words for each kind, and for each amount."""
+def _side_by_side(table: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Yield the cells of a row for each kind and each amount: two words, everybody, each fold."""
     for row in table["rows"]:
         share = row["category"] != ""
         kind = row["variable"] if not share else f"{row['variable']}, {row['counted']}"
-        shown = {"variable": kind.replace("_", " "), "category": row["category"]}
-        shown[ALL] = _count(row["count"], row["total"], share=share)
-        for fold, many, whole in _by_fold(table, row):
-            shown[fold] = _count(many, whole, share=share)
-        yield shown
+        counts = ((row["count"], row["total"]), *(pair for _, *pair in _by_fold(table, row)))
+        yield [
+            kind.replace("_", " "),
+            row["category"],
+            *(_count(many, whole, share=share) for many, whole in counts),
+        ]
     for row in table["amounts"]:
-        shown = {"variable": row["column"], "category": "mean (standard deviation)"}
-        shown[ALL] = _spread(row["mean"], row["sd"])
-        both = zip(table["folds"], row["mean_by_fold"], row["sd_by_fold"], strict=True)
-        yield shown | {fold: _spread(mean, sd) for fold, mean, sd in both}
+        both = zip(row["mean_by_fold"], row["sd_by_fold"], strict=True)
+        spreads = (_spread(mean, sd) for mean, sd in ((row["mean"], row["sd"]), *both))
+        yield [row["column"], "mean (standard deviation)", *spreads]
 
 
 def _count(many: int, whole: int, *, share: bool) -> str:

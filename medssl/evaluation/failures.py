@@ -49,7 +49,7 @@ def find(
         threshold: From which score on a unit is called positive; None: nothing is.
         most: Of each kind and column.
     """
-    reason = _why_not(units, names, threshold)
+    reason = _why_not(units, threshold)
     if reason or threshold is None or not most:
         return Failures(reason=reason if most else "not asked for", most=most)
     rows: list[Failure] = []
@@ -64,11 +64,9 @@ def find(
     return Failures(reason="", most=most, rows=tuple(rows), counts=tuple(counts))
 
 
-def _why_not(units: Units, names: Sequence[tuple[str, str | None]], threshold: float | None) -> str:
+def _why_not(units: Units, threshold: float | None) -> str:
     if units.task not in TASKS:
         return "only of the classes of one target"
-    if not names:
-        return "a table of another tool has no pseudonyms that could be shown"
     return "without a threshold no call is made" if threshold is None else ""
 
 

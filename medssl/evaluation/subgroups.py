@@ -10,7 +10,7 @@ arXiv 2305.02995), so both are given over all thresholds.
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -183,13 +183,13 @@ def _why_not(attribute: Attribute, units: Units, names: Sequence[str]) -> str:
     return "" if names else "the images of every patient differ in it"
 
 
-def ordered(names: set[str]) -> list[str]:
+def ordered(names: Iterable[str]) -> list[str]:
     """Sort words; numbers in them, such as in 6-12 and 13-17, by their size."""
 
     def place(name: str) -> list[tuple[str, int]]:
         return [(text, int(digits or -1)) for text, digits in re.findall(r"(\D*)(\d*)", name)]
 
-    return sorted(names, key=place)
+    return sorted(names, key=lambda name: (place(name), name))  # 1 and 01 are equal numbers
 
 
 def _part(

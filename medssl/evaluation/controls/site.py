@@ -40,10 +40,14 @@ def judge(images: Units, site: NDArray[np.str_], counts: Ints, level: float, see
     )
     parts = [f"{v:.3f} ({a:.3f} to {b:.3f})" for v, a, b in zip(values, low, high, strict=True)]
     tells = values[0] >= TELLING and low[0] > _CHANCE
+    apart = bool(np.isfinite(values[2]))  # patients of both classes in one site
+    if not apart and not tells:
+        return not_assessed("site", "no site has patients of both classes to compare")
     nothing_else = tells and low[1] > _CHANCE and not low[2] > _CHANCE
     if high[0] < _CHANCE:  # what a site has more of in training it then has less of in testing
         parts[0] += ", below 0.5 as sites do not differ,"
-    text = f"AUROC {parts[0]} by the site alone; the model {parts[1]}, within sites {parts[2]}"
+    text = f"AUROC {parts[0]} by the site alone; the model {parts[1]}, "
+    text += f"within sites {parts[2]}" if apart else "and no site has patients of both classes"
     if nothing_else:
         text += ": it is not shown to tell more than the site"
     return Verdict(
@@ -56,7 +60,7 @@ def judge(images: Units, site: NDArray[np.str_], counts: Ints, level: float, see
         details={
             "sites": len(names),
             "model": _numbers(values, low, high, 1),
-            "within_sites": _numbers(values, low, high, 2),
+            "within_sites": _numbers(values, low, high, 2) if apart else None,
         },
     )
 

@@ -33,14 +33,14 @@ def test_the_csv_has_a_row_for_all_and_for_each_fold(written):
         rows = list(csv.DictReader(stream))
     assert len(rows) == 3 * (len(TABLE["rows"]) + 2)
     assert rows[3] == {
-        "variable": "age_band", "category": "6-12", "counted": "patients", "fold": "all",
+        "variable": "age_band", "category": "6-12", "counted": "patients", "fold": "",
         "count": "2", "total": "5",
     }  # fmt: skip
     assert [(row["fold"], row["count"], row["total"]) for row in rows[4:6]] == [
         ("fold 1", "0", "2"), ("north & south", "2", "3"),
     ]  # fmt: skip
     amounts = [(row["category"], row["fold"], row["count"]) for row in rows[6:]]
-    assert amounts[0] == ("mean", "all", "12.34")
+    assert amounts[0] == ("mean", "", "12.34")
     assert amounts[2] == ("mean", "north & south", "")
     assert amounts[4] == ("standard deviation", "fold 1", "")
 
@@ -52,3 +52,14 @@ def test_the_latex_has_a_column_for_all_and_for_each_fold(written):
     assert lines[4] == r"patients &  & 5 & 2 & 3 \\"
     assert lines[5] == r"age band, patients & 6-12 & 2 (40.0 \%) & 0 (0.0 \%) & 2 (66.7 \%) \\"
     assert lines[6] == r"volume & mean (standard deviation) & 12.3 (1.3) & 12.0 & -- \\"
+
+
+@pytest.mark.parametrize("name", ["all", "All", "variable", "category", "low to high", "compared"])
+def test_a_fold_may_have_any_name(tmp_path, name):
+    (tmp_path / "tables").mkdir()
+    cohort_tables.write(tmp_path, {"table_one": TABLE | {"folds": ["fold 1", name]}})
+    lines = (tmp_path / "tables" / "table_one.tex").read_text(encoding="utf-8").splitlines()
+    assert lines[4] == r"patients &  & 5 & 2 & 3 \\"
+    with (tmp_path / "tables" / "table_one.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["count"] for row in rows if row["variable"] == "patients"] == ["5", "2", "3"]

@@ -336,6 +336,18 @@ def test_a_site_with_the_same_share_as_the_others_says_why_it_is_below_chance(un
     assert "below 0.5 as sites do not differ, by the site alone" in found.said
 
 
+@pytest.mark.parametrize(("of_a_site", "light"), [(1, "not assessed"), (60, "fail")])
+def test_sites_without_both_classes_cannot_be_looked_into(units_of, of_a_site, light):
+    label = np.repeat([0, 1], 120)
+    score = 0.3 + 0.4 * label + np.random.default_rng(0).normal(0, 0.1, 240)
+    units = units_of([f"k{k:04d}" for k in range(240)], label, score)
+    where = np.array([f"s{k // of_a_site:03d}" for k in range(240)])
+    found = site.judge(units, where, counts_of(units), 0.95, seed=0)
+    assert found.light == light
+    assert "no site has patients of both classes" in found.said
+    assert "nan" not in found.said
+
+
 def test_a_single_site_cannot_be_compared(units_of):
     units, where = _of_sites(units_of, 0, confounded=False, sees="label")
     for names_of in (np.full_like(where, "a"), np.full_like(where, "")):
