@@ -16,6 +16,8 @@ REQUIRED = ("patient_id", "label", "score")
 OPTIONAL = ("image_id", "site", "fold", "repeat", "target")
 WHO = ("patient_id", "patient_key")  # as a hospital calls its patients, or as an archive does
 TARGET = "target"
+SITE = "site"  # read and shown in a report whether or not it makes groups
+MOST_LETTERS = 40  # of a word that a report shows; beyond it there is a text
 SCORE_OF = "score_<class>"  # one column for each of several classes
 UNNAMED = "label"  # what the target is called where no column says it
 _PREFIX = "score_"
@@ -44,12 +46,18 @@ def require_each_once(names: Sequence[str], columns: Sequence[str], path: Path) 
     Raises:
         DataError: Which one, and how to name them.
     """
+    _require_commas(names, path)
     counts = Counter(names)
+    near = {name.strip().lower() for name in names}
     has_classes = any(name.startswith(_PREFIX) for name in names)
     needed = [name for name in REQUIRED if not (name == "score" and has_classes)]
     if counts["patient_key"]:
         needed.remove("patient_id")
-    wrong = [f"lacks the column {name!r}" for name in needed if not counts[name]]
+    wrong = [
+        f"lacks the column {name!r}" + ", but has it with a space or in capitals" * (name in near)
+        for name in needed
+        if not counts[name]
+    ]
     wrong += ["has both patient_id and patient_key"] * all(counts[name] for name in WHO)
     once = dict.fromkeys((*WHO, *REQUIRED, *OPTIONAL, *columns))
     wrong += [f"has {counts[name]} columns {name!r}" for name in once if counts[name] > 1]
@@ -61,6 +69,25 @@ def require_each_once(names: Sequence[str], columns: Sequence[str], path: Path) 
             where=str(path),
             fix=f"name the columns {', '.join(REQUIRED)} (optional: {', '.join(OPTIONAL)}), "
             "each once",
+        )
+
+
+def is_word(text: str) -> bool:
+    """Say whether a text may stand in a report."""
+    return len(text) <= MOST_LETTERS and text.isprintable()
+
+
+def spoken(name: str) -> str:
+    """Return what a column that is read is called in messages; a class may be a slipped cell."""
+    return SCORE_OF if name.startswith(_PREFIX) else repr(name)
+
+
+def _require_commas(names: Sequence[str], path: Path) -> None:
+    if len(names) == 1 and any(sign in names[0] for sign in ";\t|"):
+        raise DataError(
+            "its columns are not separated by commas",
+            where=str(path),
+            fix="save it with commas between columns and points in decimals, or as Parquet",
         )
 
 
@@ -115,6 +142,8 @@ def _require_classes(classes: Sequence[str], names: Sequence[str], path: Path) -
         problem = f"has {len(classes)} columns {SCORE_OF}"
     elif not all(name.strip() for name in classes):
         problem = f"has a column {SCORE_OF} without a class"
+    elif not all(name == name.strip() and is_word(name) for name in classes):
+        problem = f"has a column {SCORE_OF} with a space at an end, or a text in place of a class"
     if problem:
         raise DataError(
             problem,

@@ -2,13 +2,13 @@
 
 Several classes have a column ``score_<class>`` each, and their name as the label; several targets,
 or amounts, have a row each and a column `target`. Optional columns: `image_id`, `site`, `fold`,
-`repeat`, and those that are asked for by name; others are left out. Foreign ids are replaced by the
+`repeat`, and those that are asked for by name; others are left out. What a report shows of a table,
+its sites too, are a few words of few letters. Foreign ids are replaced by the
 pseudonyms an archive gives the same patients under the same key, before anything else sees them;
 no message repeats what stands in a cell.
 """
 
 import csv
-import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,18 +20,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medssl.artifacts import foreign_columns, predictions, tables
-from medssl.artifacts.foreign_columns import SCORE_OF, TARGET, Form
+from medssl.artifacts.foreign_columns import SCORE_OF, SITE, TARGET, Form
 from medssl.config.subgroups import MOST_GROUPS
 from medssl.config.task import Kind, Task
+from medssl.foundation import numerals
 from medssl.foundation.errors import DataError
 from medssl.foundation.wording import counted
 
 MOST_PROBLEMS = 5  # shown at once
-MOST_LETTERS = 40  # of a word that makes groups; beyond it there is a text
+MOST_WHOLE = 2**31 - 1  # of a fold or a repeat, as its column holds
+LARGEST = 1e50  # number on either side of 0: its fourth power, of a correlation, can be computed
 _LABELS = {"1": 1.0, "1.0": 1.0, "true": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0}
 _NO_ID = {"", "nan", "none", "null", "nat", "<na>"}  # what tools write for an absent value
 _KEY = re.compile(r"[a-z2-7]{26}")  # what a pseudonym looks like
 _SURPLUS = "\0surplus"  # key of cells beyond the header
+_PLAIN = (
+    pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer,
+    pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean, pa.types.is_null,
+)  # fmt: skip
+_NO_WORD = "a text, not a word"
 _ROUNDING = 0.01  # of scores that are to add up to 1
 Row = dict[str, Any]
 
@@ -84,6 +91,7 @@ def read(
     names, rows = (_read_parquet if is_parquet else _read_csv)(path, columns)
     form = foreign_columns.form_of(names, kind, columns, path)
     parsed = _parse(rows, form, path, "row" if is_parquet else "line")
+    del rows  # large, and needed no more
     for row, raw in zip(parsed, _image_names(parsed, path, named="image_id" in names), strict=True):
         row["image"] = raw
     task = _task(parsed, form, kind, path)
@@ -114,13 +122,31 @@ def _read_parquet(
             every = file.schema_arrow.names
             foreign_columns.require_each_once(every, columns, path)
             names = [name for name in every if foreign_columns.is_read(name, columns)]
+            _require_plain(file.schema_arrow, names, path)
             rows = file.read(columns=names).to_pylist()
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise DataError(
             "not a readable Parquet file", where=str(path), fix="write it again, or as CSV"
         ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            "holds text that is not UTF-8", where=str(path), fix="write its text as UTF-8"
+        ) from error
     texts = [{k: "" if v is None else str(v) for k, v in row.items()} for row in rows]
     return names, list(enumerate(texts, start=1))
+
+
+def _require_plain(schema: pa.Schema, names: Sequence[str], path: Path) -> None:
+    """Refuse columns of anything but text and numbers, such as dates and nested values."""
+    for name in names:
+        held = schema.field(name).type
+        held = held.value_type if pa.types.is_dictionary(held) else held
+        if not any(is_plain(held) for is_plain in _PLAIN):
+            raise DataError(
+                f"the column {foreign_columns.spoken(name)} holds neither text nor numbers",
+                where=str(path),
+                fix="write it as text or as numbers, or leave it out",
+            )
 
 
 def _parse(
@@ -137,9 +163,10 @@ def _parse(
         (first, text), *others = problems
         shown = [text, *(f"{word} {n}: {other}" for n, other in others[: MOST_PROBLEMS - 1])]
         shown += [f"and {len(problems) - MOST_PROBLEMS} more"] * (len(problems) > MOST_PROBLEMS)
-        raise DataError(
-            "; ".join(shown), where=f"{path}:{first}", fix="correct the cells named above"
-        )
+        fix = "correct the cells named above"
+        if any(text.endswith(_NO_WORD) for _, text in problems):
+            fix += "; recode a text as words, or leave its column out"
+        raise DataError("; ".join(shown), where=f"{path}:{first}", fix=fix)
     if not parsed:
         raise DataError("holds no rows", where=str(path), fix="give at least one row per patient")
     return parsed
@@ -158,23 +185,22 @@ def _problems(row: Mapping[str, str], form: Form) -> Iterator[str]:
     yield from _wrong_scores(row, form)
     for name in ("fold", "repeat"):
         if row.get(name, "").strip() and not _is_whole(row[name]):
-            yield f"{name}: not a whole number from 0"
-    for name in (*form.words, *([TARGET] if TARGET in row else [])):
-        text = row[name].strip()
-        if len(text) > MOST_LETTERS or not text.isprintable():
-            yield f"{name}: a text, not a word"
+            yield f"{name}: not a whole number from 0 to {MOST_WHOLE}"
+    for name in (*form.words, *(name for name in (SITE, TARGET) if name in row)):
+        if not foreign_columns.is_word(row[name].strip()):
+            yield f"{name}: {_NO_WORD}"
 
 
 def _wrong_scores(row: Mapping[str, str], form: Form) -> Iterator[str]:
     label = row["label"].strip()
     if form.classes and label not in form.classes:
         yield f"label: no class with a column {SCORE_OF}"
-    elif form.kind == "regression" and not _is_finite(label):
-        yield "label: not a number"
+    elif form.kind == "regression" and _amiss(label):
+        yield f"label: {_amiss(label)}"
     elif not form.classes and form.kind != "regression" and label.lower() not in _LABELS:
         yield "label: not 0 or 1"
-    wrong = [name for name in form.scores if not _is_finite(row[name])]
-    yield from (f"{name}: not a number" for name in wrong)
+    wrong = {name: amiss for name in form.scores if (amiss := _amiss(row[name]))}
+    yield from (f"{name}: {amiss}" for name, amiss in wrong.items())
     if form.classes and not wrong:
         shares = [float(row[name]) for name in form.scores]
         if min(shares) < 0 or abs(sum(shares) - 1) > _ROUNDING:
@@ -184,18 +210,21 @@ def _wrong_scores(row: Mapping[str, str], form: Form) -> Iterator[str]:
 def _typed(row: Mapping[str, str], form: Form) -> Row:
     label = row["label"].strip()
     amount = float(label) if form.kind == "regression" else _LABELS.get(label.lower(), 0.0)
-    words = ((name, row[name].strip()) for name in form.words)
     return {
         "patient": row[form.who].strip(),
         "image_id": row.get("image_id", "").strip(),
-        "site": row.get("site", "").strip() or None,
+        "site": _word(row.get(SITE, "")),
         "target": row.get(TARGET, "").strip() or foreign_columns.UNNAMED,
         "labels": tuple(float(label == name) for name in form.classes) or (amount,),
         "scores": tuple(float(row[name]) for name in form.scores),
         "fold": int(float(row["fold"])) if row.get("fold", "").strip() else None,
         "repeat": int(float(row["repeat"])) if row.get("repeat", "").strip() else 0,
-        "words": tuple(None if text.lower() in _NO_ID else text for _, text in words),
+        "words": tuple(_word(row[name]) for name in form.words),
     }
+
+
+def _word(text: str) -> str | None:
+    return None if text.strip().lower() in _NO_ID else text.strip()
 
 
 def _image_names(rows: Sequence[Row], path: Path, *, named: bool) -> list[tuple[str, ...]]:
@@ -255,15 +284,21 @@ def _task(rows: Sequence[Row], form: Form, kind: Kind | None, path: Path) -> Tas
 
 def _require_groups(rows: Sequence[Row], form: Form, path: Path) -> None:
     """Refuse columns that make no groups, and images with two words in one of them."""
-    for place, name in enumerate(form.words):
-        pairs = {(row["image"], row["words"][place]) for row in rows}
+    held = {
+        name: {(row["image"], row["words"][place]) for row in rows}
+        for place, name in enumerate(form.words)
+    }
+    held[SITE] = {(row["image"], row["site"]) for row in rows if row["site"] is not None}
+    for name, pairs in held.items():
         n_words = len({word for _, word in pairs if word is not None})
         if n_words > MOST_GROUPS:
             raise DataError(
                 f"the column {name!r} has {n_words} different values, and at most {MOST_GROUPS} "
                 "make groups",
                 where=str(path),
-                fix=f"put them into bands, such as 40-49, or leave {name} out of --subgroups",
+                fix="recode it, or leave the column out of the table"
+                if name == SITE
+                else f"put them into bands, such as 40-49, or leave {name} out of --subgroups",
             )
         if len(pairs) > len({image for image, _ in pairs}):
             raise DataError(
@@ -306,12 +341,12 @@ def _under_pseudonyms(rows: Sequence[Row], form: Form, task: Task, key: Pseudony
     return Foreign(table=tables.build(built, predictions.PREDICTIONS), task=task, words=words)
 
 
-def _is_finite(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
 def _is_whole(text: str) -> bool:
-    return _is_finite(text) and float(text) >= 0 and float(text).is_integer()
+    return numerals.is_finite(text) and 0 <= float(text) <= MOST_WHOLE and float(text).is_integer()
+
+
+def _amiss(text: str) -> str:
+    """Return what is wrong with a number, empty where nothing is."""
+    if not numerals.is_finite(text):
+        return "not a number" + ", as a decimal comma is none" * ("," in text)
+    return f"beyond {LARGEST:g}" * (abs(float(text)) > LARGEST)

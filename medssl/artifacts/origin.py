@@ -18,7 +18,7 @@ PREDICTIONS = "predictions.parquet"
 
 @dataclass(frozen=True, kw_only=True)
 class External:
-    """An archive that no model of the run learned from, and what became of its images."""
+    """An archive whose judged patients no model of the run learned from, and what became of it."""
 
     archive_hash: str
     what: str  # a row is: an image or a series
@@ -36,6 +36,9 @@ class External:
     lacking: tuple[str, ...]  # targets of the run that it has no labels of
     n_models: int
     calibrated: bool  # whether any model has a calibrator, which its scores went through
+    shared_patients: int | None = None  # judged, and tested by the run as well; None: cannot be
+    # told
+    own: bool = False  # the run's archive, or all its judged patients: then no external test
     unusual: float  # share of usual images that may be marked as unlike the cohort
     n_unusual: int | None = None  # rows marked so; None: cannot be told
     spread: float | None = None  # mean standard deviation of a score over the models

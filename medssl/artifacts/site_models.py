@@ -1,6 +1,6 @@
 """`finetune.json`: how the models of a finetune run were made and how to feed them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,9 @@ class FinetuneInfo:
     # one patient with another, and the patients they came to; empty: no list was given
     notes: tuple[str, ...] = ()
     key_id: str = ""  # key the pseudonyms of the cohort were made with; empty: not recorded
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of each of several
+    # targets; empty: of one target `task` has them, or they are not recorded
+    positives: Mapping[str, str] = field(default_factory=dict)  # likewise, the positive one
     stored_size: int | None = None  # longest side of the archive's images, px; None: native
 
 

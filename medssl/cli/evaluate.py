@@ -230,7 +230,7 @@ def _elsewhere(external: "External | None", found: "Elsewhere | None") -> Iterat
     known = {None: "overlap unknown", 0: "no overlap"}
     left = known.get(external.known_patients, f"{external.known_patients} known patients left out")
     yield (
-        "external test",
+        "held-out test" if external.own else "external test",
         f"{external.n_judged} {external.what}{'s' if external.what == 'image' else ''}, "
         f"{external.n_models} models together, {left}",
     )

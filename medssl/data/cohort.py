@@ -35,6 +35,8 @@ class Cohort:
     whole_series: bool = False  # a row is a series, not an image
     merged: Mapping[str, int] = field(default_factory=dict)  # ids that are one patient with
     # another, and patients they came to; empty where no list of aliases was given
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of each of several
+    # targets, the words of the archive; empty of one target, whose task has them
     too_short: int = 0  # labelled series left out, as they have fewer slices than were asked for
 
     def __len__(self) -> int:
@@ -122,7 +124,12 @@ def read(
     task, numbers = label_values.pose(
         found.values, kind=kind, order=order, positive=positive, where=archive
     )
-    return _cohort(archive, found, task, numbers, least_slices)
+    cohort = _cohort(archive, found, task, numbers, least_slices)
+    if task.kind != "multi_label":
+        return cohort
+    known = {name: {one for one in values if one is not None}
+             for name, values in found.values.items()}  # fmt: skip
+    return replace(cohort, classes={name: tuple(sorted(held)) for name, held in known.items()})
 
 
 def read_as(
@@ -139,7 +146,8 @@ def read_as(
     Args:
         archive: Archive folder.
         task: Whose classes, order and positive class hold.
-        classes: Of each target the class names that the task knows; see `labels.answer`.
+        classes: Of each target the class names that the task knows, of several targets the
+            positive one last; see `labels.answer`.
         called: Target of the task -> label column of the archive; of several targets those that
             the archive has.
         words: Class of the archive -> class of the task, or None: as if it had no label.

@@ -95,7 +95,7 @@ def answer(
         values: Label of each image by target of the task, None where there is none.
         task: Whose classes, order and positive class hold, whatever these labels look like.
         classes: Of each target the class names that the task knows; of several targets two each,
-            of an amount none.
+            the positive one last, of an amount none.
         where: The archive, for messages.
 
     Raises:
@@ -108,7 +108,7 @@ def answer(
         known = tuple(classes[name])
         _refuse_unknown(name, labels, known, where)
         if task.kind in ("binary", "multi_label"):
-            positive = task.positive or positive_of(known)
+            positive = task.positive or known[-1]
             columns.append([np.nan if v is None else float(v == positive) for v in labels])
         else:
             columns.append([np.nan if v is None else float(known.index(v)) for v in labels])

@@ -188,6 +188,17 @@ def _about_origin(units: Units, circumstances: Circumstances) -> Iterator[str]:
 
 def _about_external(tested: External) -> Iterator[str]:
     """Say what makes an external test less of one."""
+    if tested.own:
+        yield (
+            "No external test: these are patients of the run itself, whom it held out of all "
+            "models; how it does elsewhere is not known from them"
+        )
+    elif tested.shared_patients:
+        yield (
+            f"{counted(tested.shared_patients, 'patient')} of those who are judged "
+            f"{verb(tested.shared_patients, 'were')} tested by the run as well: the two are not "
+            "compared"
+        )
     if tested.known_patients is None:
         yield (
             "Whether a model learned from any of these patients is unknown: patients are not "

@@ -57,13 +57,12 @@ def declared(judged: Judged) -> Declared:
         target = Target(metric="specificity", at_least=settings.target_specificity)
     if target is None:
         return Declared(target=None, thresholds=(), requirements=required)
-    own = judged.internal or judged  # where the inner parts are
-    chosen = thresholds.choose(
-        own.table, own.units, target, aggregate=settings.aggregate, where=own.where
-    )
     if judged.internal is None:
+        chosen = thresholds.choose(
+            judged.table, judged.units, target, aggregate=settings.aggregate, where=judged.where
+        )
         return Declared(target=target, thresholds=chosen, requirements=required)
-    models = external.calibrated(chosen, own)
+    models = external.choose(judged, target)
     one = (external.together(models),)
     return Declared(target=target, thresholds=one, requirements=required, models=models)
 
@@ -108,7 +107,7 @@ def _recalibrated(judged: Judged, draws: Draws) -> Recalibrated | None:
         return None
     elsewhere = judged.source.external
     if elsewhere is not None:
-        done = "all scores of an external test are recalibrated already, as those of predict"
+        done = "all scores of this test are recalibrated already, as those of predict"
         none = "no model of the run has a calibrator"
         return Recalibrated(reason=done if elsewhere.calibrated else none)
     fitted = recalibrated.fitted(table, judged.source.run)

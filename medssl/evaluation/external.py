@@ -1,23 +1,27 @@
 """An external test beside the cross-validation of the same models: how much is lost elsewhere.
 
-The two are of different patients, so resamples of one say nothing of the other: their difference
-is taken resample by resample, each drawn for itself. Predictions of the cross-validation are of
-one model each (averaged over repeats), those of the external test are the mean of all models,
-which alone can make them better: so each model is judged by itself as well.
+Where the two are of different patients, resamples of one say nothing of the other: their difference
+is taken resample by resample, each drawn for itself. Where patients are in both, as those that the
+run held out of all its models, nothing is put beside each other. Predictions of the
+cross-validation are of one model each (averaged over repeats), those of the external test are the
+mean of all models, which alone can make them better: so each model is judged by itself as well.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from medssl.evaluation import assessment, calibrators, intervals, metrics, recalibrated
+from medssl.evaluation import assessment, intervals, metrics, recalibrated, thresholds
 from medssl.evaluation.assessment import Estimate, Measured
 from medssl.evaluation.intervals import Draws
 from medssl.evaluation.judged import Judged
-from medssl.evaluation.thresholds import FoldThreshold
+from medssl.evaluation.thresholds import FoldThreshold, Target
 from medssl.evaluation.units import NO_FOLD, Units
 from medssl.foundation import seeding
+from medssl.foundation.errors import DataError
 
 COMPARED = ("auroc", "mae", "spearman")  # that neither the share of a class nor calibration moves
 
@@ -53,12 +57,12 @@ class Alone:
 
 @dataclass(frozen=True, kw_only=True)
 class Elsewhere:
-    """What became of a run in patients of another archive."""
+    """What became of a run in other patients than those of its own test parts."""
 
     internal_patients: int
     internal_units: int
     internal_kind: str  # what a unit was there: patient or image
-    rows: tuple[Beside, ...]
+    rows: tuple[Beside, ...]  # empty where some patients are in both
     alone: tuple[Alone, ...]  # empty of amounts
 
 
@@ -80,11 +84,13 @@ def find(judged: Judged, draws: Draws, estimates: Sequence[Estimate]) -> Elsewhe
     inside = assessment.measure(own.units, drawn, leave_out=chosen.method == "bca")
     outside = assessment.measure(judged.units, draws)
     known = {(one.metric, one.column): one for one in estimates}
+    tested = judged.source.external
+    shared = tested is not None and bool(tested.shared_patients)
     return Elsewhere(
         internal_patients=own.units.n_patients,
         internal_units=len(own.units.truth),
         internal_kind=own.units.kind,
-        rows=tuple(_rows(inside, outside, known, settings.level)),
+        rows=() if shared else tuple(_rows(inside, outside, known, settings.level)),
         alone=_alone(judged.rebuilt(judged.each)) if judged.each is not None else (),
     )
 
@@ -162,26 +168,45 @@ def _alone(units: Units) -> tuple[Alone, ...]:
     return tuple(found)
 
 
-def calibrated(models: tuple[FoldThreshold, ...], own: Judged) -> tuple[FoldThreshold, ...]:
-    """Return thresholds on raw scores as thresholds on those that each model's calibrator makes.
+def choose(judged: Judged, target: Target) -> tuple[FoldThreshold, ...]:
+    """Return the threshold of each model, for scores as it is calibrated.
 
-    A calibrator keeps the order of scores, so the same patients are called positive.
+    The mean of calibrated scores is not the calibrated mean: so each inner image goes through the
+    calibrator of its model first, and then they become units as those of the external test.
 
     Args:
-        models: Chosen on the inner parts of the run.
-        own: The run's own predictions.
+        judged: The external test, with the run's own predictions.
+        target: What is to be reached.
+
+    Raises:
+        DataError: The inner parts do not allow a threshold, or none for such units.
     """
-    fitted = recalibrated.fitted(own.table, own.source.run) or {}
-    return tuple(
-        replace(one, threshold=_moved(one.threshold, fitted.get((one.repeat, one.fold))))
-        for one in models
+    own, like = judged.internal, judged.units
+    assert own is not None  # or it were no external test
+    if not own.units.grouped and like.kind == "patient":
+        if like.n_images > len(like.truth):
+            raise DataError(
+                "patients are judged here, and the run does not know its own: no threshold for "
+                "the score of a patient can be chosen on them",
+                where=own.where,
+                fix="give a --threshold fixed beforehand, or fine-tune with --group patient",
+            )
+        like = replace(like, kind="image")
+    return thresholds.choose(
+        calibrated(own),
+        like,
+        target,
+        aggregate=judged.settings.aggregate,
+        where=own.where,
+        distinct=True,
     )
 
 
-def _moved(threshold: float, calibrator: calibrators.Calibrator | None) -> float:
-    if calibrator is None:
-        return threshold
-    return float(calibrator.apply(np.array([[threshold]]))[0, 0])
+def calibrated(own: Judged) -> pa.Table:
+    """Return the predictions of a run, those of inner parts calibrated image by image."""
+    fitted = recalibrated.fitted(own.table, own.source.run) or {}
+    test = own.table.filter(pc.equal(own.table["part"], "test"))
+    return pa.concat_tables([test, recalibrated.apply(own.table, fitted, "inner")])
 
 
 def together(models: Sequence[FoldThreshold]) -> FoldThreshold:
@@ -197,5 +222,6 @@ def together(models: Sequence[FoldThreshold]) -> FoldThreshold:
         fold=NO_FOLD,
         inner_positives=min(one.inner_positives for one in models),
         inner_negatives=min(one.inner_negatives for one in models),
+        inner_mixed=max(one.inner_mixed for one in models),
         **{name: float(np.median([getattr(one, name) for one in models])) for name in names},
     )

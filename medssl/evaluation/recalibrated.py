@@ -102,15 +102,16 @@ def why_not(judged: Units, fitted: Fitted | None) -> str | None:
     return None
 
 
-def apply(table: pa.Table, fitted: Fitted) -> pa.Table:
-    """Return the test rows of a table with their scores recalibrated, each by its own model.
+def apply(table: pa.Table, fitted: Fitted, part: str = "test") -> pa.Table:
+    """Return the rows of one part with their scores recalibrated, each by its own model.
 
     Args:
         table: Columns as in `predictions.parquet`, of one target; of K classes every image has K
             rows in each repeat.
         fitted: From `fitted`.
+        part: Test or inner.
     """
-    rows = table.filter(pc.equal(table["part"], "test"))
+    rows = table.filter(pc.equal(table["part"], part))
     keys = [(name, "ascending") for name in ("repeat", "fold", "image_id", "target")]
     order = pc.sort_indices(rows, sort_keys=keys).to_numpy()
     n_classes = len(pc.unique(rows["target"]))

@@ -10,7 +10,7 @@ from medssl.evaluation import amounts, metrics, ordered
 from medssl.evaluation.assessment import MACRO, Estimate
 from medssl.evaluation.controls.verdicts import Verdict
 from medssl.evaluation.thresholds import CallShare
-from medssl.foundation import plugins
+from medssl.foundation import numerals, plugins
 from medssl.foundation.errors import GateFailed, UsageError
 
 _KNOWN = {
@@ -64,7 +64,7 @@ def parse(text: str) -> Requirement:
     """
     found = _FORM.fullmatch(text)
     name, number, end = found.groups() if found else ("", "", None)
-    if found is None or not _is_number(number) or (end or "value") not in _ENDS:
+    if found is None or not numerals.is_finite(number) or (end or "value") not in _ENDS:
         raise UsageError(
             f"no requirement: {text!r}",
             where="fail_under",
@@ -152,10 +152,3 @@ def _outcome(asked: Requirement, column: str, found: float) -> Outcome:
         found=found if known else None,
         met=known and reaches,
     )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False

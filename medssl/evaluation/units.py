@@ -238,9 +238,9 @@ def _require_variety(images: _Images, asked: _Asked, where: str) -> None:
     if any(len(np.unique(column[np.isfinite(column)])) > 1 for column in images.truth.T):
         return
     amounts = asked.kind == "regression"
+    one = "the same" if amounts else f"{np.nanmax(images.truth[:, 0]):g}"
     raise DataError(
-        f"there is one {'amount' if amounts else 'class'} only: every label is "
-        f"{np.nanmax(images.truth[:, 0]):g}",
+        f"there is one {'amount' if amounts else 'class'} only: every label is {one}",
         where=where,
         fix=f"give predictions for patients of {'other amounts' if amounts else 'both classes'}",
     )

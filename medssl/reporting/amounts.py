@@ -49,6 +49,8 @@ def _differences(axes: Axes, curve: Curve) -> None:
     axes.axhline(0, color=FAINT, linewidth=0.9, linestyle=(0, (4, 4)))
     limits = zip(curve["limits"], curve["low"], curve["high"], ("--", "-", "--"), strict=True)
     for value, low, high, style in limits:
+        if value is None:
+            continue
         if low is not None and high is not None:
             axes.axhspan(low, high, color=COLOURS[1], alpha=0.12, linewidth=0)
         axes.axhline(

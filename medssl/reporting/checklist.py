@@ -114,7 +114,15 @@ def _splits(report: Report) -> str | None:
     names = {"folds": "cross-validation", "site": "one site left out at a time"}
     by = names.get(made["by"], made["by"].replace("_", " "))
     said = f"{by}, {made['n_folds']} folds × {made['repeats']}, digest {made['digest']}"
-    return f"trained by {said}; all of another archive tested" if report.get("external") else said
+    if not report.get("external"):
+        return said
+    whom = "patients held out of all models" if _is_own(report) else "all of another archive"
+    return f"trained by {said}; {whom} tested"
+
+
+def _is_own(report: Report) -> bool:
+    """Say whether the patients are those of the run itself, whatever archive was named."""
+    return bool((report.get("external") or {}).get("own"))
 
 
 def _disjoint(report: Report) -> str | None:
@@ -268,9 +276,8 @@ def _performance(report: Report) -> str | None:
 
 
 def _elsewhere(report: Report) -> str | None:
-    """Return what an external test was on."""
-    test = report.get("external")
-    if not test:
+    """Return what an external test was on; the archive of the run itself is none."""
+    if not report.get("external") or _is_own(report):
         return None
     return f"{_cohort(report).partition(';')[0]} of another archive; how it differs: {AUTHOR}"
 
@@ -296,7 +303,9 @@ def _internal(report: Report) -> str | None:
 
 def _external(report: Report) -> str | None:
     made = report["splits"]
-    if made is None or made["by"] not in ("site", "hold_out") or report.get("external"):
+    if made is None or made["by"] not in ("site", "hold_out"):
+        return None
+    if report.get("external") and not _is_own(report):
         return None
     return f"sites held out of training, within one archive; fully external data: {AUTHOR}"
 

@@ -1,4 +1,4 @@
-"""What a report says of an external test: the archive, and what the models lose in it."""
+"""What a report says of a test on an archive: whose it is, and what the models lose in it."""
 
 from dataclasses import asdict
 from typing import Any
@@ -26,5 +26,5 @@ def record(origin: Origin, found: Elsewhere | None) -> dict[str, Any] | None:
 def source(origin: Origin) -> str:
     """Return in two or three words where the predictions come from."""
     if origin.external is not None:
-        return "external test"
+        return "held-out test" if origin.external.own else "external test"
     return "finetune run" if origin.splits else "table of predictions"

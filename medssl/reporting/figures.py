@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from medssl.reporting.numbers import MOST_DRAWN
+
 # Okabe & Ito's palette, black and yellow left out: told apart by colour-blind readers, on paper too
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 STYLES = ("-", "--", ":", "-.")
@@ -143,11 +145,11 @@ def fold_strip(rows: Sequence[Mapping[str, Any]], drift: Sequence[Mapping[str, A
     """Return one dot per test fold, a line of dots per column and repeat.
 
     Args:
-        rows: `folds.rows` of a report.
+        rows: `folds.rows` of a report; of many repeats the first are drawn.
         drift: `folds.drift` of a report: its mean of folds is marked by a bar.
     """
     columns = [entry["column"] for entry in drift]
-    repeats = sorted({row["repeat"] for row in rows})
+    repeats = sorted({row["repeat"] for row in rows})[:MOST_DRAWN]
     lines = [(column, repeat) for column in columns for repeat in repeats]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10.4, 0.75 + 0.26 * len(lines)), layout="constrained")

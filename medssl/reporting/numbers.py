@@ -4,6 +4,7 @@ import math
 
 DASH = "–"
 LARGE = 100  # from here on a number is shown with one digit
+MOST_DRAWN = 12  # columns, or repeats, in one figure: as many looks can be told apart
 
 
 def number(value: float | None, digits: int = 3) -> str:

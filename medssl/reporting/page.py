@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from medssl.reporting import checklist, verdicts
-from medssl.reporting.numbers import chance, count, number, percent, plain, signed
+from medssl.reporting.numbers import MOST_DRAWN, chance, count, number, percent, plain, signed
 
 EFFICIENCY = "label efficiency"  # figures over training patients are called so, with a number
 EMPTY: Mapping[str, str] = MappingProxyType({})
@@ -36,6 +36,7 @@ def fill(template: str, report: Mapping[str, Any], drawn: Mapping[str, str]) -> 
     filters = (number, count, percent, plain, signed, verdict, chance, few)
     environment.filters |= {filter_.__name__: filter_ for filter_ in filters}
     environment.filters["css"] = css
+    environment.globals["most_drawn"] = MOST_DRAWN
     lights = (verdicts.shape, verdicts.word, verdicts.summary)
     environment.filters |= {f"light_{filter_.__name__}": filter_ for filter_ in lights}
     environment.filters["checklists"] = checklist.fill
@@ -70,10 +71,10 @@ def _figures(report: Mapping[str, Any]) -> dict[str, str]:
     # Matplotlib, not for every page
     from medssl.reporting import amounts, figures, recalibration  # noqa: PLC0415
 
-    curves, folds = report["curves"], report["folds"]
-    drawn = _flow(report)
+    curves = {name: rows[:MOST_DRAWN] for name, rows in report["curves"].items()}
+    folds, drawn = report["folds"], _flow(report)
     if curves["roc"]:
-        drawn["roc"] = figures.roc(curves["roc"], _with_values(report))
+        drawn["roc"] = figures.roc(curves["roc"], _with_values(report, curves["roc"]))
     several = len(report["columns"]) > 1
     if curves["calibration"]:
         labels = [row["column"] if several else "observed" for row in curves["calibration"]]
@@ -87,7 +88,7 @@ def _figures(report: Mapping[str, Any]) -> dict[str, str]:
     drawn |= _decision(curves["decision"], several=several)
     moved = report.get("recalibration")
     if moved and moved["curves"]:
-        drawn["recalibrated"] = recalibration.draw(moved["curves"])
+        drawn["recalibrated"] = recalibration.draw(moved["curves"][: 2 * MOST_DRAWN])
     if curves["agreement"]:
         drawn["agreement"] = amounts.draw(curves["agreement"])
     if report.get("subgroups"):
@@ -95,7 +96,7 @@ def _figures(report: Mapping[str, Any]) -> dict[str, str]:
 
         drawn |= subgroups.figures_of(report)
     if folds["drift"]:
-        drawn["folds"] = figures.fold_strip(folds["rows"], folds["drift"])
+        drawn["folds"] = figures.fold_strip(folds["rows"], folds["drift"][:MOST_DRAWN])
     return drawn
 
 
@@ -113,13 +114,15 @@ def _flow(report: Mapping[str, Any]) -> dict[str, str]:
     lines = [
         f"{row['column'] if len(report['columns']) > 1 else 'positive'}: "
         f"{count(row['units'])} of {count(row['labelled_units'])} {unit}"
-        for row in judged["events"]
+        for row in judged["events"][:MOST_DRAWN]
     ]
+    more = len(judged["events"]) - MOST_DRAWN
+    lines += [f"and {more} more"] * (more > 0)
     told = [*steps[:-1], {**last, "lines": lines}]
     return {"flow": flow.draw(told, "From the files found to those judged")}
 
 
-def _with_values(report: Mapping[str, Any]) -> list[str]:
+def _with_values(report: Mapping[str, Any], curves: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the name of each ROC curve with its AUROC."""
     several = len(report["columns"]) > 1
     values = {
@@ -127,7 +130,7 @@ def _with_values(report: Mapping[str, Any]) -> list[str]:
     }
     return [
         f"{curve['column'] if several else 'AUROC'}  {number(values[curve['column']])}"
-        for curve in report["curves"]["roc"]
+        for curve in curves
     ]
 
 

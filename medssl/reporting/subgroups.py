@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 import matplotlib as mpl
@@ -14,6 +15,7 @@ from medssl.config.subgroups import CROSS
 from medssl.evaluation.failures import Failures
 from medssl.evaluation.subgroups import METRICS, Subgroups
 from medssl.reporting import figures
+from medssl.reporting.numbers import MOST_DRAWN
 
 DIGITS = 6  # of a point of a curve
 MOST_LETTERS = 24  # of a name beside a line
@@ -40,7 +42,7 @@ def failures(found: Failures | None) -> dict[str, Any] | None:
 
 
 def figures_of(report: Record) -> dict[str, str]:
-    """Return the figures there are: one of groups per column, one of accuracies.
+    """Return the figures there are: of groups one per column, of accuracies one.
 
     Args:
         report: As read from `report.json`.
@@ -50,8 +52,8 @@ def figures_of(report: Record) -> dict[str, str]:
     columns = dict.fromkeys(
         group["column"] for one in found for group in one["groups"] if group["values"]
     )
-    for number, column in enumerate(columns):
-        name = f"subgroups-{number}"
+    for column in islice(columns, MOST_DRAWN):
+        name = f"subgroups-{report['columns'].index(column)}"
         drawn[name] = draw(_lines(found, column), _overall(report, column), name)
     curves = [one for one in found if one["accuracies"]]
     if curves:

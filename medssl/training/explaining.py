@@ -90,7 +90,7 @@ def find(judged: Judged, reporter: Reporter, *, device: str = "auto") -> Salienc
     """
     most, reason = judged.settings.thumbnails, numbers.why_none(judged)
     if not reason and judged.source.external is not None:
-        reason = "every model judged the images of an external test, and none is theirs alone"
+        reason = "every model judged these images, and none is theirs alone"
     if not reason and judged.source.archive is None:
         reason = judged.source.no_archive
     try:

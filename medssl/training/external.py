@@ -1,8 +1,9 @@
-"""The external test: the models of a run judge a labelled archive that none of them learned from.
+"""The external test: the models of a run judge labelled patients that none of them learned from.
 
 Classes, their order and the positive one are those of the run, whatever the archive looks like.
 Patients whom a model learned from are left out and counted; where keys cannot be compared, nobody
-knows whether there are any.
+knows whether there are any. Patients whom the run held out of all models are judged as well: of its
+own archive that is no external test, and it is not called one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,12 +17,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from medssl.artifacts import archive as archives
-from medssl.artifacts import fold_models, origin, weights
+from medssl.artifacts import fold_models, origin, predictions, weights
 from medssl.artifacts.archive import NO_PATIENT
 from medssl.artifacts.origin import External, Origin
+from medssl.artifacts.site_models import FinetuneInfo
 from medssl.config.evaluate import EvaluateSettings
 from medssl.config.task import Task
 from medssl.data import cohort as cohorts
+from medssl.data import labels as label_values
 from medssl.data.cohort import Cohort
 from medssl.foundation import seeding
 from medssl.foundation.errors import ArtifactError, DataError
@@ -60,8 +63,9 @@ class Ready:
     def notes(self) -> tuple[str, ...]:
         """What to know of the test before it begins, a line each."""
         external, unit = self.external, self.external.what
+        name = "test of held-out patients, no external test" if external.own else "external test"
         found = [
-            f"external test: {counted(len(self.cohort), unit)} of "
+            f"{name}: {counted(len(self.cohort), unit)} of "
             f"{len(set(self.cohort.patients))} patients, by {counted(external.n_models, 'model')}",
             *scoring.trial(self.models.run),
             *scoring.limits(self.known, external.unusual),
@@ -107,16 +111,43 @@ def get_ready(settings: EvaluateSettings) -> Ready:
     cohort = _unknown_to(models, every, learned or frozenset())
     if settings.smoke:
         cohort = cohorts.some_patients(cohort, labelled.SMOKE_PATIENTS)
+    source = replace(
+        internal,
+        predictions_sha256="",
+        archive=settings.archive,
+        no_archive="",
+        external=_external(settings, models, internal, (every, cohort), learned),
+    )
+    return Ready(models=models, known=known, cohort=cohort, source=source)
+
+
+def _external(
+    settings: EvaluateSettings,
+    models: Ensemble,
+    internal: Origin,
+    asked: tuple[Cohort, Cohort],
+    learned: frozenset[str] | None,
+) -> External:
+    """Return what became of an archive: of all that is labelled, and of those who are judged."""
+    assert settings.run is not None  # the settings have seen to both
+    assert settings.archive is not None
+    every, cohort = asked
+    info = archives.read_info(settings.archive)
+    grouped = NO_PATIENT not in _flags(every)
+    comparable = learned is not None and grouped
     seen = set(every.patients) & (learned or frozenset())
-    external = External(
+    shared = _shared(settings.run, cohort) if comparable else None
+    return External(
         archive_hash=info.hash,
         what=scoring.what(models),
         n_rows=len(every),
         n_unlabelled=_n_rows(settings.archive, models) - len(every) - every.too_short,
         n_too_short=every.too_short,
-        known_patients=None if learned is None or not grouped else len(seen),
+        known_patients=len(seen) if comparable else None,
         known_rows=sum(key in seen for key in every.patients),
         grouped=grouped,
+        shared_patients=shared,
+        own=info.hash == models.info.archive_hash or shared == len(set(cohort.patients)),
         pretrained=_pretrained(internal, info.key_id, cohort) if grouped else None,
         synthetic=set(cohort.table["manufacturer"].to_pylist()) == {PHANTOM},
         trial=settings.smoke,
@@ -127,10 +158,6 @@ def get_ready(settings: EvaluateSettings) -> Ready:
         calibrated=_calibrated(models),
         unusual=settings.unusual,
     )
-    source = replace(
-        internal, predictions_sha256="", archive=settings.archive, no_archive="", external=external
-    )
-    return Ready(models=models, known=known, cohort=cohort, source=source)
 
 
 def unscored(ready: Ready, seed: int) -> pa.Table:
@@ -185,7 +212,7 @@ def _labelled(settings: EvaluateSettings, models: Ensemble, internal: Origin) ->
     found = cohorts.read_as(
         settings.archive,
         task,
-        _classes(task, internal),
+        _classes(models.info, internal),
         called=_called(settings, task),
         words=settings.words(),
         least_slices=scoring.least_slices(models),
@@ -231,21 +258,36 @@ def _other_names(have: list[str], n_targets: int) -> str:
     return f"name the {n_targets} columns that mean the same, in this order, after --target"
 
 
-def _classes(task: Task, internal: Origin) -> Mapping[str, Sequence[str]]:
-    """Return the class names that the models know, of each target.
+def _classes(info: FinetuneInfo, internal: Origin) -> Mapping[str, Sequence[str]]:
+    """Return the class names that the models know of each target, of two the positive one last.
 
-    Of several targets a run records no names: they are read where its archive still is.
+    Older runs did not record those of several targets: they are read where their archive still is.
     """
+    task = info.task
     if task.kind != "multi_label":
         return dict.fromkeys(task.targets, task.classes)
+    held, positives = dict(info.classes), dict(info.positives)
+    if not held:
+        held = _archived(task, internal)
+        positives = {name: label_values.positive_of(names) for name, names in held.items()}
+    return {
+        name: (*(one for one in names if one != positives[name]), positives[name])
+        for name, names in held.items()
+    }
+
+
+def _archived(task: Task, internal: Origin) -> dict[str, Sequence[str]]:
+    """Return the class names of several targets as the run's own archive has them."""
     if internal.archive is None:
-        return dict.fromkeys(task.targets, ("0", "1"))
+        raise ArtifactError(
+            "the run does not record what the classes of its targets are called, and which is "
+            f"positive; {internal.no_archive}",
+            where=str(internal.run),
+            fix="put the archive back where it was, or run `medssl finetune` again",
+        )
     table = archives.read_labels(internal.archive).drop_null()
-    found = {}
-    for name in task.targets:
-        values = table.filter(pc.equal(table["target"], name))["value"]
-        found[name] = sorted(pc.unique(values).to_pylist())
-    return found
+    values = {name: table.filter(pc.equal(table["target"], name))["value"] for name in task.targets}
+    return {name: sorted(pc.unique(held).to_pylist()) for name, held in values.items()}
 
 
 def _grouped(cohort: Cohort) -> Cohort:
@@ -276,6 +318,18 @@ def _unknown_to(models: Ensemble, cohort: Cohort, learned: frozenset[str]) -> Co
     if found.task.kind in ("binary", "multi_class", "ordinal") and len(np.unique(first)) == 1:
         _refuse_one_class(found)
     return found
+
+
+def _shared(run: Path, cohort: Cohort) -> int:
+    """Return how many of the patients the run has tested as well, by their keys or images."""
+    table = predictions.read(run / origin.PREDICTIONS)
+    rows = table.filter(pc.equal(table["part"], "test"))
+    patients, images = (
+        set(rows[name].to_pylist()) & set(cohort.table[name].to_pylist())
+        for name in ("patient_key", "image_id")
+    )
+    pairs = zip(cohort.patients, cohort.table["image_id"].to_pylist(), strict=True)
+    return len({key for key, image in pairs if key in patients or image in images})
 
 
 def _refuse_one_class(cohort: Cohort) -> NoReturn:

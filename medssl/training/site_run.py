@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from medssl.artifacts import archive, predictions, site_models, splits
 from medssl.config.finetune import FinetuneSettings
+from medssl.data import labels
 from medssl.foundation.reporting import Reporter, Silent
 from medssl.training import cross_validate, parallel, recipes, runtime, splitting
 from medssl.training.cross_validate import Fold
@@ -188,6 +189,8 @@ def record(recipe: Recipe) -> site_models.FinetuneInfo:
         n_patients=len(set(cohort.patients)),
         group=settings.group,
         merged=cohort.merged,
+        classes=cohort.classes,
+        positives={name: labels.positive_of(held) for name, held in cohort.classes.items()},
         synthetic=makers == {PHANTOM},
         notes=recipe.notes,
         key_id=info.key_id,

@@ -12,6 +12,7 @@ from two_sites import GRADES
 
 from medssl.artifacts import archive, predictions
 from medssl.config.evaluate import EvaluateSettings
+from medssl.foundation.errors import ArtifactError
 from medssl.stages import evaluate
 
 SMALL = ("--init-from", "none", "--image-size", 16, "--schedule", "linear_probe", "--epochs", 1,
@@ -96,6 +97,43 @@ def test_every_kind_of_task_is_tested(kind, north, south, run_main, tmp_path):
         }[kind]
     )
     assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_several_targets_keep_their_sides_where_the_archive_of_the_run_is_gone(
+    north, south, run_main, tmp_path
+):
+    """Sick is yes or no, and right has classes of which the positive one sorts first."""
+    turned = {"right": {"0": "9", "1": "1"}}
+
+    def other_words(row):
+        known = turned.get(row["target"], {})
+        return row | {"value": known.get(row["value"], row["value"])}
+
+    here = two_sites.changed(north, tmp_path / "here", labels=other_words)
+    there = two_sites.changed(south, tmp_path / "there", labels=other_words)
+    run = tmp_path / "run"
+    words = ("--target", "right", "--target", "sick", "--folds", 2, *SMALL, "-o", run)
+    said = run_main("finetune", here, *words)
+    assert said[0] == 0, said
+    made = json.loads((run / "finetune.json").read_text())
+    assert made["classes"] == {"right": ["1", "9"], "sick": ["no", "yes"]}
+    assert made["positives"] == {"right": "1", "sick": "yes"}
+
+    def events(on, **more):
+        return evaluate.plan(EvaluateSettings(run=run, archive=on, resamples=100, **more)).n_events
+
+    new = range(40, 70)  # whom no model knows
+    held = (sum(k // 2 % 2 for k in new), sum(k % 2 for k in new))
+    assert 2 * held[0] != len(new)  # so that other sides have other counts
+    assert events(there) == held
+    shutil.rmtree(here)
+    assert events(there) == held
+    assert events(south, classes=("0=9",)) == held
+    assert events(there, classes=("9=1", "1=9")) == (len(new) - held[0], held[1])
+    older = {name: value for name, value in made.items() if name not in ("classes", "positives")}
+    (run / "finetune.json").write_text(json.dumps(older))
+    with pytest.raises(ArtifactError, match="which is positive; the archive of the run is not"):
+        events(there)
 
 
 def test_volumes_are_judged_whole(run_main, tmp_path):

@@ -99,6 +99,20 @@ def test_a_refusal_repeats_nothing_and_makes_nothing(binary, run_main, tmp_path,
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("asked", [(), ("--subgroups", "none"), ("--subgroups", "sex")])
+@pytest.mark.parametrize("site", ["{} Jane, born 1970-01-01, seen on the ward", "{} {n}"])
+def test_a_text_in_place_of_a_site_is_never_published(run_main, tmp_path, asked, site):
+    """A site is shown in a report whether or not it makes groups."""
+    rows = [(f"p{n}", n % 2, n / N, "FM"[n % 2], site.format(CANARY, n=n)) for n in range(N)]
+    table = write(tmp_path / "a.csv", "patient_id,label,score,sex,site", rows)
+    words = ("evaluate", "--predictions", table, *asked, "-o", tmp_path / "out")
+    code, said, err = run_main(*words)
+    assert code == 3, err
+    assert "leave" in err
+    assert "MILLER" not in said + err
+    assert not (tmp_path / "out").exists()
+
+
 def test_groups_are_those_of_the_columns_that_were_asked_for(binary, run_main, tmp_path):
     table, label, score = binary
     asked = ("--subgroups", "sex,ward,sex*ward,absent")

@@ -3,6 +3,7 @@
 import random
 import re
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -391,6 +392,128 @@ def test_an_image_has_one_word(tmp_path):
     text = "patient_id,image_id,repeat,label,score,sex\na,i,0,1,.5,F\na,i,1,1,.5,M\n"
     with pytest.raises(DataError, match="an image has two values in the column 'sex'"):
         read(_csv(tmp_path, text), columns=("sex",))
+
+
+# --- what a report shows of a table ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [(), ("ward",)])
+def test_a_text_in_place_of_a_site_is_refused_whatever_was_asked_for(tmp_path, columns):
+    text = f"patient_id,label,score,site\na,1,.5,north\nb,0,.5,{'DOE JANE 1970 ' * 4}\n"
+    with pytest.raises(DataError, match=":3: site: a text, not a word") as caught:
+        read(_csv(tmp_path, text), columns=columns)
+    assert caught.value.fix.endswith("recode a text as words, or leave its column out")
+    assert "DOE" not in str(caught.value)
+
+
+def test_many_sites_are_texts_of_which_each_is_short(tmp_path):
+    def text(n):
+        rows = "".join(f"p{k},{k % 2},.5,DOE {k}\n" for k in range(n))
+        return f"patient_id,label,score,site\n{rows}"
+
+    assert len(set(read(_csv(tmp_path, text(20)))["site"].to_pylist())) == 20
+    with pytest.raises(DataError, match="'site' has 21 different values, and at most 20") as caught:
+        read(_csv(tmp_path, text(21)))
+    assert caught.value.fix == "recode it, or leave the column out of the table"
+    assert "DOE" not in str(caught.value)
+
+
+def test_an_image_has_one_site_and_may_lack_it_in_a_row(tmp_path):
+    text = "patient_id,image_id,repeat,label,score,site\na,i,0,1,.5,{}\na,i,1,1,.5,{}\n"
+    assert read(_csv(tmp_path, text.format("north", "NaN")))["site"].to_pylist() == ["north", None]
+    with pytest.raises(DataError, match="an image has two values in the column 'site'"):
+        read(_csv(tmp_path, text.format("north", "south")))
+
+
+def _parquet(tmp_path, **columns):
+    path = tmp_path / "other.parquet"
+    plain = {"patient_id": ["a", "b"], "label": [1, 0], "score": [0.5, 0.1]}
+    pq.write_table(pa.table({**plain, **columns}), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [{"name": "DOE"}, None],
+        [["DOE"], []],
+        [b"DOE", b"ROE"],
+        pa.array([0, 1], pa.date32()),  # of birth
+        pa.array([0, 1], pa.timestamp("s")),
+    ],
+)
+@pytest.mark.parametrize("column", ["patient_id", "site", "ward"])
+def test_cells_of_parquet_are_texts_or_numbers(tmp_path, column, cells):
+    path = _parquet(tmp_path, **{column: cells})
+    with pytest.raises(DataError, match=f"'{column}' holds neither text nor numbers") as caught:
+        read(path, columns=("ward",))
+    assert "DOE" not in str(caught.value)
+
+
+def test_categories_and_empty_columns_of_parquet_are_read(tmp_path):
+    path = _parquet(tmp_path, site=pa.array(["n", "s"]).dictionary_encode(), fold=pa.nulls(2))
+    assert read(path)["site"].to_pylist() == ["n", "s"]
+    assert read(path)["fold"].null_count == 2
+
+
+@pytest.mark.parametrize("column", ["patient_id", "site"])
+def test_text_of_parquet_that_is_not_utf_8_is_refused(tmp_path, column):
+    ends = pa.py_buffer(b"".join(n.to_bytes(4, "little") for n in (0, 4, 8)))
+    text = pa.Array.from_buffers(pa.string(), 2, [None, ends, pa.py_buffer(b"M\xfcllB\xe4r ")])
+    with pytest.raises(DataError, match="holds text that is not UTF-8"):
+        read(_parquet(tmp_path, **{column: text}))
+
+
+@pytest.mark.parametrize("column", ["fold", "repeat"])
+@pytest.mark.parametrize("value", ["99999999999999999999", "3000000000", "2147483648", "1e18"])
+def test_folds_and_repeats_fit_their_columns(tmp_path, column, value):
+    path = _csv(tmp_path, f"patient_id,label,score,{column}\na,1,0.5,2147483647\n")
+    assert read(path)[column].to_pylist() == [2**31 - 1]
+    path = _csv(tmp_path, f"patient_id,label,score,{column}\na,1,0.5,{value}\n")
+    with pytest.raises(DataError, match=f":2: {column}: not a whole number from 0 to 2147483647"):
+        read(path)
+    path = _parquet(tmp_path, **{column: [0.0, float(value)]})
+    with pytest.raises(DataError, match=f":2: {column}: not a whole number from 0 to 2147483647"):
+        read(path)
+
+
+@pytest.mark.parametrize("kind", [None, "regression"])
+def test_numbers_whose_powers_cannot_be_computed_are_refused(tmp_path, kind):
+    assert np.isfinite(foreign_predictions.LARGEST**4 * 1e6)  # of a million rows
+    path = _csv(tmp_path, "patient_id,label,score\na,1,-1e50\nb,0,2e50\n")
+    with pytest.raises(DataError, match=re.escape(":3: score: beyond 1e+50")):
+        read(path, kind=kind)
+    path = _csv(tmp_path, "patient_id,label,score\na,-1e200,0\n")
+    with pytest.raises(DataError, match=re.escape(":2: label: beyond 1e+50")):
+        read(path, kind="regression")
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_other_separators_than_commas_are_named(tmp_path, separator):
+    text = "patient_id,label,score\na,1,DOE\n".replace(",", separator)
+    with pytest.raises(DataError, match="not separated by commas") as caught:
+        read(_csv(tmp_path, text))
+    assert "points in decimals" in caught.value.fix
+    assert "DOE" not in str(caught.value)
+
+
+def test_a_decimal_comma_is_called_so(tmp_path):
+    with pytest.raises(DataError, match=":2: score: not a number, as a decimal comma is none"):
+        read(_csv(tmp_path, 'patient_id,label,score\na,1,"0,5"\n'))
+
+
+@pytest.mark.parametrize("header", ["patient_id,label,score ", "patient_id,label,Score"])
+def test_a_column_that_is_nearly_there_is_called_so(tmp_path, header):
+    with pytest.raises(DataError, match="lacks the column 'score', but has it with a space or in"):
+        read(_csv(tmp_path, f"{header}\na,1,.5\n"))
+
+
+@pytest.mark.parametrize("name", ["c ", "DOE " * 20 + "x", "DOE\u2028JANE"])
+def test_a_class_is_a_word(tmp_path, name):
+    text = f"patient_id,label,score_a,score_b,score_{name}\na,a,1,0,0\n"
+    with pytest.raises(DataError, match="a text in place of a class") as caught:
+        read(_csv(tmp_path, text))
+    assert "DOE" not in caught.value.problem + caught.value.fix
 
 
 def test_the_tables_of_the_how_to_read(repository, tmp_path):

@@ -128,3 +128,11 @@ def test_a_class_that_the_task_does_not_have_is_refused_by_name():
     with pytest.raises(DataError, match="'a' has classes that the models do not know: ill") as told:
         answered(task, task.classes, a=["ill", "0"])
     assert told.value.fix.startswith("say what they mean: --classes ill=1")
+
+
+def test_of_several_targets_the_class_told_last_is_positive():
+    """Whatever the words are: who calls has recorded it."""
+    task, _ = posed({"a": ["1", "9"], "b": ["no", "yes"]})
+    known = {"a": ("9", "1"), "b": ("yes", "no")}
+    found = answer({"a": ["1", "9", None], "b": ["no", "yes", "yes"]}, task, known, where=HERE)
+    np.testing.assert_array_equal(found, [[1, 1], [0, 0], [np.nan, 0]])

@@ -59,6 +59,12 @@ def test_what_follows_prevalence_or_calibration_is_not_compared(beside):
     assert {row.metric for row in _found(beside).rows} == {"auroc"}
 
 
+@pytest.mark.parametrize(("shared", "rows"), [(None, 1), (0, 1), (1, 0)])
+def test_patients_in_both_are_not_compared(beside, shared, rows):
+    source = replace(beside.source, external=replace(TESTED, shared_patients=shared))
+    assert len(_found(replace(beside, source=source)).rows) == rows
+
+
 def test_a_run_on_its_own_cohort_has_nothing_beside_it(beside):
     assert _found(replace(beside, internal=None)) is None
 
@@ -94,6 +100,8 @@ def test_the_threshold_of_all_is_a_median_that_one_odd_model_does_not_move(one_e
         ({"n_unusual": 6}, "6% of the images are unlike"),
         ({"trial": True}, "Smoke run"),
         ({"synthetic": True}, "Synthetic"),
+        ({"own": True, "shared_patients": 90}, "No external test: these are patients of the run"),
+        ({"shared_patients": 1}, "1 patient of those who are judged was tested by the run as well"),
         ({"pretrained": 3}, "3 of the evaluated patients"),
     ],
 )

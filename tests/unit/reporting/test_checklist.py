@@ -132,3 +132,16 @@ def test_subgroups_failures_and_external_tests_are_told_where_there_are_any(repo
     assert "subgroups by" not in said(before, "TRIPOD+AI", "23a")
     for number in ("33", "39"):
         assert said(before, "CLAIM 2024", number) is None
+
+
+@pytest.mark.parametrize(("by", "known"), [("hold_out", "sites held out"), ("time", None)])
+def test_patients_held_out_of_the_archive_of_the_run_are_no_external_data(report, by, known):
+    changed = copy.deepcopy(report)
+    changed["splits"]["by"] = by
+    changed["external"] = {"n_models": 1, "known_patients": 40, "beside": [], "own": True}
+    filled = {one.name: one for one in checklist.fill(changed)}
+    found = said(filled, "METRICS", "27")
+    assert found is None if known is None else found.startswith(known)
+    kept = [item.said for one in filled.values() for item in one.items if item.said]
+    assert not any("another archive" in text for text in kept)
+    assert any("patients held out of all models tested" in text for text in kept)

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from medssl.reporting import figures
+from medssl.reporting import amounts, figures
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -125,3 +125,19 @@ def test_drawing_twice_gives_the_same_text():
     assert first == second
     assert "<dc:date>" not in first
     assert figures.roc([roc_curve(5)], ["x"]) != first
+
+
+def test_of_many_repeats_the_first_are_drawn():
+    rows = [{"column": "a", "repeat": n, "auroc": 0.5} for n in range(100)]
+    svg = figures.fold_strip(rows, [{"column": "a", "mean_of_folds": 0.5}])
+    assert [word for word in words(svg) if word.startswith("repeat")] == [
+        f"repeat {n + 1}" for n in range(12)
+    ]
+
+
+def test_limits_that_could_not_be_computed_are_left_out():
+    curve = {
+        "column": "a", "predicted": [0.0, 1.0], "label": [0.0, 2.0], "slope": None,
+        "intercept": None, "limits": [None, 0.5, None], "low": [None] * 3, "high": [None] * 3,
+    }  # fmt: skip
+    assert "Mean of prediction and label" in words(amounts.draw([curve]))

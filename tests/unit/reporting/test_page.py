@@ -140,6 +140,36 @@ def test_several_classes_have_a_row_each(foreign_report, foreign_html):
     assert "how they were made is not known here" in text
 
 
+def _of_classes(report, n):
+    """The report with as many columns, each with the curves of its first."""
+    record = copy.deepcopy(report)
+    record["columns"] = [f"class{k:03d}" for k in range(n)]
+    for name in ("roc", "calibration", "risks", "decision"):
+        first = record["curves"][name][0]
+        record["curves"][name] = [{**first, "column": column} for column in record["columns"]]
+    auroc = next(row for row in record["estimates"] if row["metric"] == "auroc")
+    record["estimates"] = [{**auroc, "column": column} for column in record["columns"]]
+    record["folds"]["drift"] = [
+        {**record["folds"]["drift"][0], "column": column} for column in record["columns"]
+    ]
+    return record
+
+
+def test_of_a_hundred_classes_the_first_are_drawn_and_all_stand_in_the_table(foreign_report):
+    html = page.render(_of_classes(foreign_report, 100))
+    drawn = {
+        figure: set(re.findall(r"class\d{3}", svg))
+        for figure, svg in re.findall(r'<figure.*?aria-label="(.*?)".*?(<svg.*?</svg>)', html, re.S)
+    }
+    first = {f"class{k:03d}" for k in range(12)}
+    assert len(drawn) == 5
+    assert all(words == first for words in drawn.values()), drawn
+    text = text_of(html)
+    assert text.count("Drawn are the first 12 of 100 classes; the tables hold all.") == 5
+    assert all(f"class{k:03d}" in text for k in range(100))
+    assert "Drawn are" not in text_of(page.render(_of_classes(foreign_report, 12)))
+
+
 def test_unknown_patients_are_not_counted(report):
     changed = copy.deepcopy(report)
     changed["cohort"]["patients"] = None

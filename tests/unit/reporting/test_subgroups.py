@@ -90,6 +90,20 @@ def test_a_name_that_looks_like_markup_is_text(shown):
     assert "<b>$a_$b" not in _page(record)
 
 
+def test_a_figure_stands_under_the_name_of_its_own_column(shown, monkeypatch):
+    """The groups of the first column are all too small, so that nothing is drawn of it."""
+    record = copy.deepcopy(shown)
+    first = record["columns"][0]
+    record["columns"] = ["rare", first]
+    for group in record["subgroups"][0]["groups"]:
+        group["column"] = first
+    record["task"] = "multi_label"
+    monkeypatch.setattr(subgroups, "draw", lambda *_: "<svg></svg>")
+    assert "subgroups-0" not in subgroups.figures_of(record)
+    assert f"<figcaption>{first}: estimate and" in _page(record)
+    assert "<figcaption>rare" not in _page(record)
+
+
 def test_the_line_of_all_is_drawn_by_the_calls_of_the_groups(shown, monkeypatch):
     """At thresholds chosen on inner parts both are those of the calls made there."""
     record = copy.deepcopy(shown)
