@@ -1,6 +1,7 @@
 """The only place that talks: results on stdout, progress and errors on stderr."""
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -349,6 +350,8 @@ def estimates(found: "Sequence[Estimate]") -> list[tuple[str, object]]:
 
 
 def _estimate(one: "Estimate") -> str:
+    if math.isnan(one.value):
+        return "no value: a class is absent"
     against = f"; no skill {one.no_skill:.3f}" if one.no_skill is not None else ""
     if one.ideal is not None:
         against = f"; ideal {one.ideal:g}"

@@ -47,7 +47,10 @@ def require_same(plans: Mapping[str, Splits], tables: Mapping[str, pa.Table]) ->
         DataError: A run differs from the first; the message says in what.
     """
     first, *others = plans
-    same = "finetune both on the same archive with the same --target, --folds, --repeats and --seed"
+    same = (
+        "finetune both on the same archive with the same --target, --folds, --repeats, --seeds "
+        "and --seed"
+    )
     for name in others:
         for what, ours, theirs in (
             ("target", plans[first].target, plans[name].target),

@@ -19,6 +19,7 @@ from medssl.evaluation.judged import Judged
 from medssl.evaluation.recalibrated import Recalibrated
 from medssl.evaluation.requirements import Outcome, Requirement
 from medssl.evaluation.thresholds import ChosenCalls, FoldThreshold, Target
+from medssl.foundation.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,12 @@ def declared(judged: Judged) -> Declared:
         target = Target(metric="specificity", at_least=settings.target_specificity)
     if target is None:
         return Declared(target=None, thresholds=(), requirements=required)
+    if judged.source.run is None:
+        raise DataError(
+            "a table of another tool has no inner part to choose a threshold on",
+            where=judged.where,
+            fix="give a --threshold fixed beforehand",
+        )
     if judged.internal is None:
         chosen = thresholds.choose(
             judged.table, judged.units, target, aggregate=settings.aggregate, where=judged.where

@@ -140,7 +140,7 @@ def test_predictions_without_an_inner_part_have_no_chosen_threshold(tmp_path, ru
     asked = ("evaluate", "--predictions", table, "--resamples", 200)
     code, _, err = run_main(*asked, "--target-sensitivity", 0.8, "-o", tmp_path / "out")
     assert code == 3
-    assert "no inner predictions" in err
+    assert "a table of another tool has no inner part" in err
     code, _, _ = run_main(*asked, "-o", tmp_path / "plain")
     assert code == 0
     record = report.read(tmp_path / "plain")

@@ -46,7 +46,7 @@ def judge(images: Units, site: NDArray[np.str_], counts: Ints, level: float, see
     nothing_else = tells and low[1] > _CHANCE and not low[2] > _CHANCE
     if high[0] < _CHANCE:  # what a site has more of in training it then has less of in testing
         parts[0] += ", below 0.5 as sites do not differ,"
-    text = f"AUROC {parts[0]} by the site alone; the model {parts[1]}, "
+    text = f"image by image AUROC {parts[0]} by the site alone; the model {parts[1]}, "
     text += f"within sites {parts[2]}" if apart else "and no site has patients of both classes"
     if nothing_else:
         text += ": it is not shown to tell more than the site"
