@@ -131,7 +131,7 @@ def plan(settings: EvaluateSettings) -> EvaluatePlan:
 def cost(settings: EvaluateSettings, *, device: str = "auto") -> Cost:
     """Return what the run would take at most, from a few resamples; writes nothing.
 
-    Of an external test also from what one model makes of a few rows.
+    Of an external test also from what one model makes of a few rows; without controls and maps.
     """
     few = settings.model_copy(update={"resamples": min(_TRIAL, settings.draws), "smoke": False})
     begun = given.begin(few)
@@ -140,12 +140,19 @@ def cost(settings: EvaluateSettings, *, device: str = "auto") -> Cost:
     findings.find(judged, _draws(judged), Silent())
     seconds = (time.perf_counter() - started) * settings.draws / few.draws
     models = given.cost(begun, device)
+    left_out = "; controls and maps take more" if _has_extras(settings) else ""
     return Cost(
         seconds=seconds + models.seconds,
         disk_bytes=_COLUMN_BYTES * len(judged.units.columns) + models.disk_bytes,
         memory_bytes=peak_memory(),
-        basis=f"at most, from {few.draws} resamples{models.basis}",
+        basis=f"at most, from {few.draws} resamples{models.basis}{left_out}",
     )
+
+
+def _has_extras(settings: EvaluateSettings) -> bool:
+    """Say whether more is asked for than is timed: what looks at images or at all metadata."""
+    asked = set(known_controls.chosen(settings.controls)) - set(known_controls.QUICK)
+    return bool(asked) or settings.thumbnails > 0
 
 
 def run(
