@@ -92,7 +92,8 @@ def write(folder: Path, report: Mapping[str, Any]) -> None:
 def operating_points(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield one row per column, metric and prevalence; counts are units called so.
 
-    `prevalence` is null where a value is that of the cohort.
+    `prevalence` is null where a value is that of the cohort, `threshold` where the calls are by
+    thresholds chosen on inner parts.
     """
     for point in report["operating_points"]:
         counts = {name: point[name] for name in OPERATING_POINTS[:6]}
@@ -100,6 +101,12 @@ def operating_points(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             if (row["column"], row["threshold"]) == (point["column"], point["threshold"]):
                 yield counts | {name: row.get(name) for name in OPERATING_POINTS[6:]}
         for row in point["predictive"]:
+            yield counts | {name: row.get(name) for name in OPERATING_POINTS[6:]}
+    chosen = report.get("chosen_thresholds")
+    if chosen:
+        counts = {name: chosen.get(name) for name in OPERATING_POINTS[:6]}
+        counts["column"] = report["columns"][0]  # thresholds are chosen for two classes
+        for row in (*chosen["shares"], *chosen["predictive"]):
             yield counts | {name: row.get(name) for name in OPERATING_POINTS[6:]}
 
 

@@ -42,6 +42,11 @@ class FinetuneInfo:
     positives: Mapping[str, str] = field(default_factory=dict)  # likewise, the positive one
     stored_size: int | None = None  # longest side of the archive's images, px; None: native
 
+    @property
+    def judges_series(self) -> bool:
+        """Whether a row that the models judge is a whole series, else it is an image."""
+        return self.spatial_dims == 3 or self.pooling != "none"
+
 
 def write(folder: Path, info: FinetuneInfo) -> None:
     """Write `finetune.json`."""

@@ -11,9 +11,9 @@ from medssl.cli import console, options
 
 if TYPE_CHECKING:
     from medssl.artifacts.origin import External
+    from medssl.evaluation.chosen_calls import ChosenCalls
     from medssl.evaluation.external import Elsewhere
     from medssl.evaluation.subgroups import Subgroups
-    from medssl.evaluation.thresholds import ChosenCalls
     from medssl.foundation.errors import GateFailed
 
 

@@ -82,7 +82,7 @@ def _found(judged: Judged, folder: Path, plan: Splits) -> _Found:
     labels = labels.filter(pc.is_in(labels["target"], pa.array(targets)))
     valued = labels.drop_null()["image_id"]
     models, rows = judged.source.models, judged.table
-    whole = models is not None and (models.spatial_dims == 3 or models.pooling != "none")
+    whole = models is not None and models.judges_series
     # in a run on series, a row and a label of one image are those of its series
     pick = _beside if whole else _of
     labelled = pick(images, valued)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from medssl.evaluation import (
     assessment,
+    chosen_calls,
     external,
     intervals,
     recalibrated,
@@ -14,11 +15,12 @@ from medssl.evaluation import (
     thresholds,
 )
 from medssl.evaluation.assessment import Estimate
+from medssl.evaluation.chosen_calls import ChosenCalls
 from medssl.evaluation.intervals import Draws
 from medssl.evaluation.judged import Judged
 from medssl.evaluation.recalibrated import Recalibrated
 from medssl.evaluation.requirements import Outcome, Requirement
-from medssl.evaluation.thresholds import ChosenCalls, FoldThreshold, Target
+from medssl.evaluation.thresholds import FoldThreshold, Target
 from medssl.foundation.errors import DataError
 
 
@@ -88,7 +90,7 @@ def find(
     settings, calls = judged.settings, None
     if wanted.target is not None:
         made = intervals.choose(settings.intervals, settings.draws, judged.units.n_patients)
-        calls = thresholds.judge(
+        calls = chosen_calls.judge(
             judged.units,
             wanted.target,
             wanted.thresholds,
@@ -96,6 +98,7 @@ def find(
             settings.level,
             leave_out=made.method == "bca",
         )
+        calls = chosen_calls.elsewhere(calls, judged.units, wanted.thresholds, draws, settings)
     if calls is not None and wanted.models:
         calls = replace(calls, folds=wanted.models, together=wanted.thresholds[0].threshold)
     return Deployed(

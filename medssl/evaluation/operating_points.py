@@ -1,7 +1,8 @@
 """What happens at a threshold: who is called what, and what a call means at other prevalences."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -11,6 +12,30 @@ from medssl.evaluation.assessment import DEFAULT_THRESHOLD, Estimate, Measured, 
 from medssl.evaluation.metrics import Floats
 from medssl.evaluation.units import Units
 from medssl.foundation.errors import UsageError
+
+
+class Share(Protocol):
+    """A share of units with its interval, at whatever threshold they were called."""
+
+    @property
+    def metric(self) -> str:
+        """Its name."""
+
+    @property
+    def value(self) -> float:
+        """Of the cohort."""
+
+    @property
+    def low(self) -> float:
+        """End of its interval."""
+
+    @property
+    def high(self) -> float:
+        """The other end."""
+
+    @property
+    def interval(self) -> str:
+        """How it was made: bca, percentile or wilson."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,15 +126,32 @@ def find(
         at = rows[k, "sensitivity"], rows[k, "specificity"]
         ends = estimates[at[0]], estimates[at[1]]
         drawn = measured.drawn[:, at[0]], measured.drawn[:, at[1]]
-        predictive = [
-            _predictive(name, prevalence, ends, drawn, level)
-            for prevalence in prevalences
-            for name in PREDICTIVE
-        ]
+        predictive = elsewhere(ends, drawn, prevalences, level)
         own = [estimates[rows[k, "ppv"]]] if (k, "ppv") in rows else []
-        point = _point(measured, k, measured.threshold, tuple(predictive))
-        found.append(replace(point, needed=tuple(_needed([*own, *predictive]))))
+        point = _point(measured, k, measured.threshold, predictive)
+        found.append(replace(point, needed=needed([*own, *predictive])))
     return tuple(found)
+
+
+def elsewhere(
+    ends: tuple[Share, Share],
+    drawn: tuple[Floats, Floats],
+    prevalences: Sequence[float],
+    level: float,
+) -> tuple[Predictive, ...]:
+    """Return predictive values where positives are as frequent as asked.
+
+    Args:
+        ends: Sensitivity and specificity.
+        drawn: Of both, over the same resamples, shape (R,) each.
+        prevalences: Where they are wanted.
+        level: Of their intervals.
+    """
+    return tuple(
+        _predictive(name, prevalence, ends, drawn, level)
+        for prevalence in prevalences
+        for name in PREDICTIVE
+    )
 
 
 def ppv(sensitivity: Floats, specificity: Floats, prevalence: float) -> Floats:
@@ -127,19 +169,21 @@ def npv(sensitivity: Floats, specificity: Floats, prevalence: float) -> Floats:
 PREDICTIVE = {"ppv": ppv, "npv": npv}  # both rise with sensitivity and with specificity
 
 
-def _needed(found: Sequence[Estimate | Predictive]) -> Iterator[Needed]:
-    """Yield the inverse of every positive predictive value; the ends of an interval change sides.
+def needed(found: Sequence[Share | Predictive]) -> tuple[Needed, ...]:
+    """Return the inverse of every positive predictive value; the ends of an interval change sides.
 
     Where nobody is called positive there is none.
     """
-    for one in found:
-        if one.metric == "ppv" and np.isfinite(one.value):
-            yield Needed(
-                prevalence=one.prevalence if isinstance(one, Predictive) else None,
-                value=_inverse(one.value),
-                low=_inverse(one.high),
-                high=_inverse(one.low),
-            )
+    return tuple(
+        Needed(
+            prevalence=one.prevalence if isinstance(one, Predictive) else None,
+            value=_inverse(one.value),
+            low=_inverse(one.high),
+            high=_inverse(one.low),
+        )
+        for one in found
+        if one.metric == "ppv" and np.isfinite(one.value)
+    )
 
 
 def _inverse(share: float) -> float:
@@ -170,7 +214,7 @@ def _point(
 def _predictive(
     name: str,
     prevalence: float,
-    ends: tuple[Estimate, Estimate],
+    ends: tuple[Share, Share],
     drawn: tuple[Floats, Floats],
     level: float,
 ) -> Predictive:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from medssl.evaluation import amounts, metrics, ordered
 from medssl.evaluation.assessment import MACRO, Estimate
+from medssl.evaluation.chosen_calls import CallShare
 from medssl.evaluation.controls.verdicts import Verdict
-from medssl.evaluation.thresholds import CallShare
 from medssl.foundation import numerals, plugins
 from medssl.foundation.errors import GateFailed, UsageError
 

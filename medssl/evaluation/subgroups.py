@@ -17,11 +17,12 @@ from typing import Literal
 import numpy as np
 
 from medssl.config.subgroups import CROSS, MOST_GROUPS
-from medssl.evaluation import assessment, intervals, sizes, thresholds
+from medssl.evaluation import assessment, chosen_calls, intervals, sizes
 from medssl.evaluation.attributes import Attribute
+from medssl.evaluation.chosen_calls import SHARES
 from medssl.evaluation.intervals import Draws, Interval
 from medssl.evaluation.metrics import Bools, Floats, Metric
-from medssl.evaluation.thresholds import SHARES, FoldThreshold
+from medssl.evaluation.thresholds import FoldThreshold
 from medssl.evaluation.units import Units
 
 METRICS = ("auroc", "sensitivity", "specificity", "calibration_intercept")
@@ -128,7 +129,7 @@ def calls(
         chosen: The thresholds of all models, for a declared target; they go first.
     """
     if chosen:
-        called = thresholds.calls(units, chosen)[:, None]
+        called = chosen_calls.calls(units, chosen)[:, None]
         return Calls(at="chosen_thresholds", called=called)
     if threshold is None:
         return None
@@ -255,12 +256,12 @@ def _share(
     part: Units, name: str, called: Floats, draws: Draws, level: float
 ) -> tuple[Value, Floats]:
     """Return a share of the calls in a group, and in every resample, shape (R,)."""
-    hit, side = thresholds.sides(name, part.truth[:, 0] == 1, called)
-    statistic = thresholds.share(hit, side)
+    hit, side = chosen_calls.sides(name, part.truth[:, 0] == 1, called)
+    statistic = chosen_calls.share(hit, side)
     drawn = intervals.resampled(statistic, part.patient, draws.within_class)
     value = float(statistic(np.ones((1, len(hit))))[0])
     n_patients = len(np.unique(part.patient[side > 0]))
-    found = thresholds.widened(intervals.percentile(drawn, level), value, n_patients, level)
+    found = chosen_calls.widened(intervals.percentile(drawn, level), value, n_patients, level)
     return _told(name, SHARES[name], value, found), drawn
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from medssl import __version__
 from medssl.artifacts.origin import Origin
 from medssl.artifacts.site_models import FinetuneInfo
-from medssl.artifacts.splits import Splits
 from medssl.config.judging import Judging
 from medssl.evaluation import intervals as bootstrap
 from medssl.evaluation.agreement import Agreement
@@ -55,7 +54,7 @@ def compose(findings: Findings, judged: Judged) -> dict[str, Any]:
         "cohort_flow": _plain(asdict(findings.flow)),
         "table_one": _plain(asdict(findings.cohort)),
         "unit": unit(units, settings),
-        "splits": splits(origin.splits),
+        "splits": splits(origin),
         "intervals": intervals(units, settings) | _made(findings.estimates),
         "controls": verdicts.record(findings.controls),
         "adequacy": verdicts.record(findings.adequacy),
@@ -176,8 +175,9 @@ def _aggregates(units: Units) -> bool:
     return units.kind == "patient" and units.n_images > units.n_patients
 
 
-def splits(plan: Splits | None) -> dict[str, Any] | None:
-    """Return the folds in short."""
+def splits(origin: Origin) -> dict[str, Any] | None:
+    """Return the folds in short; trainings from several seeds are repeats of the same division."""
+    plan = origin.splits
     if plan is None:
         return None
     return {
@@ -187,6 +187,7 @@ def splits(plan: Splits | None) -> dict[str, Any] | None:
         "balanced_test": plan.balanced_test,
         "n_folds": plan.n_folds,
         "repeats": len(plan.test_fold),
+        "seeds": int(origin.settings.get("seeds", 1)),
         "group": plan.group,
         "seed": plan.seed,
     }

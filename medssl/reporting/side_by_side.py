@@ -63,7 +63,7 @@ def compose(
         "selection": selection(len(runs), sum(run.tried for run in runs)),
         "cohort": contents.cohort(first.units, first.origin.models),
         "unit": contents.unit(first.units, settings),
-        "splits": contents.splits(plan),
+        "splits": contents.splits(first.origin),
         "intervals": contents.intervals(first.units, settings),
         "cautions": list(said["cautions"]),
         "notes": list(said["notes"]),

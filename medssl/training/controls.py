@@ -197,7 +197,7 @@ def _learned_or_tested(
     """Return the images with a label; of a run on series, those that stand for a series."""
     models = source.models
     wanted = pa.array(sorted(predicted))
-    if models is None or (models.spatial_dims == 2 and models.pooling == "none"):
+    if models is None or not models.judges_series:
         known = archives.read_labels(folder)
         known = known.filter(pc.is_in(known["target"], pa.array(targets))).drop_null()
         wanted = pc.unique(known["image_id"])

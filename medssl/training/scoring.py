@@ -42,12 +42,12 @@ def least_slices(models: Ensemble) -> int:
     info = models.info
     if info.spatial_dims == 3:
         return volumes.LEAST_SLICES
-    return 1 if info.pooling != "none" else 0
+    return 1 if info.judges_series else 0
 
 
 def what(models: Ensemble) -> str:
     """Return what a row is called that the models judge."""
-    return "series" if least_slices(models) else "image"
+    return "series" if models.info.judges_series else "image"
 
 
 def learned_from(models: Ensemble, known: Known, info: ArchiveInfo) -> frozenset[str] | None:

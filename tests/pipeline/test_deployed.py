@@ -1,5 +1,6 @@
 """Declared targets, recalibration and requirements, from the command line to the page."""
 
+import csv
 import json
 
 import numpy as np
@@ -92,6 +93,32 @@ def test_raw_and_recalibrated_stand_side_by_side(run, tmp_path):
     page = result.report.read_text(encoding="utf-8")
     assert "Raw and recalibrated" in page
     assert 'aria-label="Calibration, raw and recalibrated"' in page
+
+
+def test_calls_at_chosen_thresholds_are_told_at_other_prevalences_too(run, tmp_path, run_main):
+    out = tmp_path / "out"
+    asked = words("--target-sensitivity", 0.8, "--prevalence", "0.05,0.2", "-o", out)
+    code, _, err = run_main("evaluate", run[0], *asked)
+    assert code == 0, err
+    chosen = report.read(out)["chosen_thresholds"]
+    share = {row["metric"]: row for row in chosen["shares"]}
+    sens, spec = (share[name]["value"] for name in ("sensitivity", "specificity"))
+    found = {(row["metric"], row["prevalence"]): row for row in chosen["predictive"]}
+    for p in (0.05, 0.2):
+        ppv = sens * p / (sens * p + (1 - spec) * (1 - p))
+        npv = spec * (1 - p) / (spec * (1 - p) + (1 - sens) * p)
+        assert found["ppv", p]["value"] == pytest.approx(ppv, abs=1e-12)
+        assert found["npv", p]["value"] == pytest.approx(npv, abs=1e-12)
+        assert found["ppv", p]["low"] < ppv < found["ppv", p]["high"]
+    needed = {row["prevalence"]: row["value"] for row in chosen["needed"]}
+    assert needed[None] == pytest.approx(1 / share["ppv"]["value"])
+    assert needed[0.05] == pytest.approx(1 / found["ppv", 0.05]["value"])
+    with (out / "tables" / "operating_points.csv").open(encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(stream) if not row["threshold"]]
+    assert [row["metric"] for row in rows] == [*share, "ppv", "npv", "ppv", "npv"]
+    assert float(rows[0]["value"]) == sens
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page.count("Number needed to evaluate") == 2  # at the fixed threshold, and here
 
 
 def test_a_requirement_that_is_not_met_ends_in_9_with_a_complete_report(run, tmp_path, run_main):

@@ -8,9 +8,10 @@ import pytest
 from medssl.artifacts.origin import External, Origin
 from medssl.config.evaluate import EvaluateSettings
 from medssl.evaluation import assessment, cautions, delong, external, intervals
+from medssl.evaluation.chosen_calls import calls
 from medssl.evaluation.controls import outside
 from medssl.evaluation.judged import Judged
-from medssl.evaluation.thresholds import FoldThreshold, calls
+from medssl.evaluation.thresholds import FoldThreshold
 
 TESTED = External(
     archive_hash="ff00", what="image", n_rows=100, n_judged=100, n_unlabelled=0, n_too_short=0,

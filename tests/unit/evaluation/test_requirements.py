@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from medssl.evaluation import assessment, intervals, requirements
+from medssl.evaluation.chosen_calls import CallShare
 from medssl.evaluation.controls.verdicts import Verdict
-from medssl.evaluation.thresholds import CallShare
 from medssl.foundation.errors import UsageError
 
 

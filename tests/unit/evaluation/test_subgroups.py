@@ -7,7 +7,8 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 
 from medssl.evaluation import failures, intervals, subgroups
 from medssl.evaluation.attributes import Attribute
-from medssl.evaluation.thresholds import FoldThreshold, Target, judge
+from medssl.evaluation.chosen_calls import judge
+from medssl.evaluation.thresholds import FoldThreshold, Target
 
 
 def assess(units, words, *, threshold=0.5, chosen=(), resamples=400, **facts):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from medssl.evaluation import intervals, thresholds, units
+from medssl.evaluation import chosen_calls, intervals, thresholds, units
 from medssl.evaluation.thresholds import Target
 from medssl.foundation.errors import DataError, UsageError
 
@@ -48,7 +48,7 @@ def judge(table, target=SENSITIVE, **more):
     judged = judged_of(table)
     draws = intervals.draw_both(judged.stratum, 300, np.random.default_rng(0))
     chosen = chosen_of(table, target)
-    return thresholds.judge(judged, target, chosen, draws, 0.95, **({"leave_out": False} | more))
+    return chosen_calls.judge(judged, target, chosen, draws, 0.95, **({"leave_out": False} | more))
 
 
 @pytest.mark.parametrize("target", [SENSITIVE, SPECIFIC])

@@ -9,6 +9,7 @@ from medssl.artifacts.origin import Origin
 from medssl.artifacts.site_models import FinetuneInfo
 from medssl.config.task import Task
 from medssl.evaluation.provenance import Provenance
+from medssl.reporting import page
 
 INFO = {
     "archive_hash": "ff00",
@@ -106,6 +107,15 @@ def test_inputs_say_where_the_weights_came_from(
     shared = {"archive": "ff00", "images": 60, "patients": 60}
     assert provenance["inputs"] == shared | expected
     assert provenance["notes"] == ["positive class: 1"]
+
+
+def test_trainings_from_several_seeds_are_told_from_new_divisions(
+    compose, findings_of, splits, settings
+):
+    origin = Origin(predictions_sha256="ab", splits=splits, settings={"seeds": 2})
+    record = compose(findings_of(), origin, settings)
+    assert record["splits"]["seeds"] == 2
+    assert "each trained from 2 seeds" in page.render(json.loads(json.dumps(record)))
 
 
 def test_the_threshold_says_who_chose_it(compose, report, findings_of, splits, settings):
